@@ -1,0 +1,21 @@
+"""Softmax regression and the two-layer ReLU network, trained on the CPU at the limit of the machine."""
+
+from fastml.datasets import load_mnist, parse_mnist
+from fastml.epochs import nn_epoch, softmax_regression_epoch
+from fastml.evaluation import evaluate, loss_err, predict, predict_proba, softmax_loss
+from fastml.training import History, train_nn, train_softmax
+
+__all__ = [
+    "History",
+    "evaluate",
+    "load_mnist",
+    "loss_err",
+    "nn_epoch",
+    "parse_mnist",
+    "predict",
+    "predict_proba",
+    "softmax_loss",
+    "softmax_regression_epoch",
+    "train_nn",
+    "train_softmax",
+]

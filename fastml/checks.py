@@ -1,0 +1,179 @@
+"""Every check of what the public functions are given, and every message of an error that it ends in.
+
+A check returns its argument in the form the rest of the package works with, and changes nothing.
+"""
+
+import math
+import numbers
+import operator
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+LAST_BATCH = ("nominal", "mean")
+
+
+def describe(array: NDArray) -> str:
+    """Return the shape and dtype of an array as the messages say them."""
+    return f"an array of shape {array.shape} and dtype {array.dtype}"
+
+
+def as_array(name: str, value: ArrayLike) -> NDArray:
+    """Return value as an ndarray, without a copy where it is one; refuse what has no regular shape."""
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name} must be an array of numbers, got {type(value).__name__}: {error}") from error
+
+
+def check_features(X: ArrayLike, input_dim: int | None = None) -> NDArray:
+    """Return X as a 2-D array of booleans, integers or floats up to 64 bits, with input_dim columns if it is given."""
+    X = as_array("X", X)
+    if X.dtype.kind not in "buif" or X.dtype.itemsize > 8:
+        raise TypeError(f"X must hold booleans, integers or floats of at most 64 bits, got {describe(X)}")
+    if X.ndim != 2:
+        raise ValueError(f"X must be 2-D, (num_examples, input_dim), got {describe(X)}")
+    if input_dim is not None and X.shape[1] != input_dim:
+        raise ValueError(f"X must have {input_dim} columns, one for each row of the weights, got {describe(X)}")
+    return X
+
+
+def check_logits(Z: ArrayLike) -> NDArray:
+    """Return logits as a 2-D array with at least one row and one class."""
+    Z = as_array("Z", Z)
+    if Z.dtype.kind not in "buif" or Z.dtype.itemsize > 8:
+        raise TypeError(f"logits must hold booleans, integers or floats of at most 64 bits, got {describe(Z)}")
+    if Z.ndim != 2 or Z.size == 0:
+        raise ValueError(f"logits must be 2-D, (num_examples, num_classes), and not empty, got {describe(Z)}")
+    return Z
+
+
+def check_examples(X: NDArray) -> None:
+    """Refuse X without a row where the result is a mean over the rows."""
+    if X.shape[0] == 0:
+        raise ValueError(f"X must have at least one row, got {describe(X)}")
+
+
+def check_labels(y: ArrayLike, num_examples: int, num_classes: int, name: str = "y") -> NDArray:
+    """Return y as a 1-D integer array of num_examples labels, each in [0, num_classes)."""
+    y = as_array(name, y)
+    if y.dtype.kind not in "iu" and y.size:
+        raise TypeError(f"{name} must hold integers, got {describe(y)}")
+    if y.ndim != 1 or y.size != num_examples:
+        raise ValueError(f"{name} must be 1-D with {num_examples} labels, one for each row of X, got {describe(y)}")
+    check_range(name, y, num_classes, "labels", f"{num_classes} classes")
+    return y
+
+
+def check_order(order: ArrayLike | None, num_rows: int) -> NDArray | None:
+    """Return order as a 1-D array of row indices of X, each in [0, num_rows), or None."""
+    if order is None:
+        return None
+    order = as_array("order", order)
+    if order.dtype.kind not in "iu" and order.size:
+        raise TypeError(f"order must be None or hold integers, got {describe(order)}")
+    if order.ndim != 1:
+        raise ValueError(f"order must be None or a 1-D array of row indices, got {describe(order)}")
+    check_range("order", order, num_rows, "indices", f"{num_rows} rows of X")
+    return order
+
+
+def check_range(name: str, values: NDArray, limit: int, plural: str, what: str) -> None:
+    """Refuse an integer outside [0, limit), naming the first one.
+
+    Two passes that allocate nothing tell whether there is one; only then is it looked for.
+    """
+    if values.size == 0 or (values.min() >= 0 and values.max() < limit):
+        return
+    first = int(np.argmax((values < 0) | (values >= limit)))
+    raise ValueError(f"{name}[{first}] is {values[first]}; {plural} must lie in [0, {limit}), there are {what}")
+
+
+def check_weights(**weights: NDArray) -> None:
+    """Refuse weights whose shapes don't chain, or that are not all float32 or all float64."""
+    outputs, dtype, before = None, None, None
+    for name, W in weights.items():
+        if not isinstance(W, np.ndarray):
+            raise TypeError(f"{name} must be a NumPy array, got {type(W).__name__}")
+        if W.dtype.kind != "f" or W.dtype.itemsize not in (4, 8):
+            raise TypeError(f"{name} must be float32 or float64, got {describe(W)}")
+        if W.ndim != 2 or W.size == 0:
+            raise ValueError(f"{name} must be 2-D and not empty, got {describe(W)}")
+        if dtype is not None and W.dtype.itemsize != dtype.itemsize:
+            raise TypeError(f"{name} must have the dtype of {before}, {dtype}, got {describe(W)}")
+        if outputs is not None and W.shape[0] != outputs:
+            raise ValueError(f"{name} must have {outputs} rows, one for each column of {before}, got {describe(W)}")
+        outputs, dtype, before = W.shape[1], W.dtype, name
+
+
+def check_updatable(inputs: dict[str, NDArray | None], weights: dict[str, NDArray]) -> None:
+    """Refuse weights that can't be updated in place: read-only, or sharing memory with anything else or themselves."""
+    others = dict(inputs)
+    for name, W in weights.items():
+        if not W.flags.writeable:
+            raise ValueError(f"{name} is updated in place but is read-only; pass a writable array or a copy")
+        if overlaps_itself(W):
+            raise ValueError(f"{name} is updated in place but its strides {W.strides} make elements share memory")
+        for other, array in others.items():
+            if array is not None and shares_memory(W, array):
+                raise ValueError(f"{name} is updated in place but shares memory with {other}; pass a copy of one")
+        others[name] = W
+
+
+def overlaps_itself(W: NDArray) -> bool:
+    """Tell whether two elements of a 2-D array can lie on the same bytes, as in a broadcast view."""
+    reach = W.itemsize
+    for stride, length in sorted((abs(stride), length) for stride, length in zip(W.strides, W.shape, strict=True)):
+        if length > 1:
+            if stride < reach:
+                return True
+            reach += stride * (length - 1)
+    return False
+
+
+def shares_memory(a: NDArray, b: NDArray) -> bool:
+    """Tell whether two arrays share a byte; where that is too hard to tell, say that they do."""
+    try:
+        return np.shares_memory(a, b, max_work=1_000_000)
+    except np.exceptions.TooHardError:
+        return True
+
+
+def check_real(name: str, value: float) -> float:
+    """Return a finite real number as a float."""
+    value = as_scalar(value)
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a real number, got {value!r} of type {type(value).__name__}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError(f"{name} must be finite and within the range of float64, got {value!r}")
+    return number
+
+
+def check_integer(name: str, value: int, minimum: int) -> int:
+    """Return an integer of at least minimum as an int; a float that is a whole number counts as one."""
+    value = as_scalar(value)
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be an integer, got {value!r} of type {type(value).__name__}")
+    if not isinstance(value, numbers.Integral):
+        if not math.isfinite(value) or value != int(value):
+            raise ValueError(f"{name} must be an integer, got {value!r}")
+        value = int(value)
+    if value < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {value!r}")
+    return operator.index(value)
+
+
+def as_scalar(value: object) -> object:
+    """Return what a 0-d array holds; anything else as it is."""
+    return value[()] if isinstance(value, np.ndarray) and value.ndim == 0 else value
+
+
+def check_last_batch(last_batch: str) -> str:
+    """Return last_batch if it is one of `LAST_BATCH`."""
+    if not isinstance(last_batch, str) or last_batch not in LAST_BATCH:
+        raise ValueError(f"last_batch must be one of {', '.join(map(repr, LAST_BATCH))}, got {last_batch!r}")
+    return last_batch

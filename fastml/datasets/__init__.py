@@ -1,0 +1,12 @@
+"""Data to train on: the MNIST inside the package, and the IDX files that it and its kin come in.
+
+- `load_mnist`: MNIST, from the package or from a directory of one's own
+- `parse_mnist`: images and labels from two files, the pixels scaled to [0, 1]
+- `read_idx`, `write_idx`: any array from and to an IDX file, plain or compressed
+- `IdxError`: the ValueError of a file that is not what it should be
+"""
+
+from .idx import IdxError, read_idx, write_idx
+from .mnist import load_mnist, parse_mnist
+
+__all__ = ["IdxError", "load_mnist", "parse_mnist", "read_idx", "write_idx"]

@@ -1,0 +1,230 @@
+"""Losses, errors and predictions: of logits that are there, and of weights without a matrix of logits for the set."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastml import checks
+from fastml.epochs import model_dtype
+from fastml.kernels import jit, network, softmax_regression
+from fastml.kernels.softmax import losses_and_predictions, softmax_rows
+from fastml.slices import Rows
+
+# Rows whose logits are in memory at once: enough to keep both cores busy, few enough for their caches.
+BLOCK = 1024
+MODELS = {1: (softmax_regression, ("theta",)), 2: (network, ("W1", "W2"))}
+
+
+def softmax_loss(Z: ArrayLike, y: ArrayLike) -> float:
+    """Return the mean softmax (cross-entropy) loss of logits.
+
+    Parameters
+    ----------
+    Z : array_like, shape (num_examples, num_classes)
+        Logits. float32 and float64 are computed in their own precision, anything else in float64; the mean is summed
+        in float64.
+    y : array_like of integers, shape (num_examples,)
+        Labels in [0, num_classes).
+
+    Returns
+    -------
+    float
+        Mean over the rows of ``log(sum(exp(Z[i]))) - Z[i, y[i]]``, in nats.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an argument that is not as above.
+
+    References
+    ----------
+    Bishop, *Pattern Recognition and Machine Learning* (2006), equation 4.108.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastml import softmax_loss
+    >>> round(softmax_loss(np.zeros((3, 10)), np.array([7, 0, 9])), 6)
+    2.302585
+    """
+    return loss_err(Z, y)[0]
+
+
+def loss_err(h: ArrayLike, y: ArrayLike) -> tuple[float, float]:
+    """Return the mean softmax loss of logits and the fraction of rows whose highest logit is not the label's.
+
+    Parameters
+    ----------
+    h : array_like, shape (num_examples, num_classes)
+        Logits, as in `softmax_loss`.
+    y : array_like of integers, shape (num_examples,)
+        Labels in [0, num_classes).
+
+    Returns
+    -------
+    loss, err : float
+        Loss in nats; error in [0, 1]. Of equal logits the first counts as the highest, as in `numpy.argmax`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an argument that is not as above.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastml import loss_err
+    >>> loss, err = loss_err(np.array([[0.0, 1.0], [1.0, 0.0]]), np.array([1, 1]))
+    >>> round(loss, 6), err
+    (0.813262, 0.5)
+    """
+    logits = checks.check_logits(h)
+    y = checks.check_labels(y, *logits.shape)
+    dtype = np.float32 if logits.dtype.kind == "f" and logits.dtype.itemsize == 4 else np.float64
+    blocks = (
+        (start, np.array(logits[start : start + BLOCK], dtype, order="C")) for start in range(0, len(logits), BLOCK)
+    )
+    return mean_loss_err(blocks, y)
+
+
+def evaluate(X: ArrayLike, y: ArrayLike, *weights: NDArray, scale: float = 1.0) -> tuple[float, float]:
+    """Return the mean softmax loss and the error of a model on a set, without making a matrix of logits for the set.
+
+    Parameters
+    ----------
+    X : array_like, shape (num_examples, input_dim)
+        Examples, at least one, of the dtypes that `softmax_regression_epoch` takes.
+    y : array_like of integers, shape (num_examples,)
+        Labels in [0, num_classes).
+    *weights : ndarray of float32 or float64
+        ``theta`` of shape (input_dim, num_classes), or ``W1, W2`` of shapes (input_dim, hidden_dim) and (hidden_dim,
+        num_classes).
+    scale : float
+        Multiplies X.
+
+    Returns
+    -------
+    loss, err : float
+        As `loss_err` returns them.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an argument that is not as above.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastml import evaluate
+    >>> evaluate(np.eye(2), [0, 0], np.array([[1.0, 0.0], [0.0, 1.0]]))[1]
+    0.5
+    """
+    X, scale = check_model_input(X, weights, scale)
+    checks.check_examples(X)
+    y = checks.check_labels(y, X.shape[0], weights[-1].shape[1])
+    return mean_loss_err(logit_blocks(X, weights, scale), y)
+
+
+def predict(X: ArrayLike, *weights: NDArray, scale: float = 1.0) -> NDArray[np.int64]:
+    """Return the class of the highest logit for each row of X.
+
+    Parameters
+    ----------
+    X, *weights, scale
+        As in `evaluate`; X may have no rows.
+
+    Returns
+    -------
+    ndarray of int64, shape (num_examples,)
+        Labels in [0, num_classes); of equal logits the first.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an argument that is not as in `evaluate`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastml import predict
+    >>> predict(np.array([[0, 255], [255, 0]], np.uint8), np.eye(2), scale=1 / 255)
+    array([1, 0])
+    """
+    X, scale = check_model_input(X, weights, scale)
+    predictions = np.empty(X.shape[0], np.int64)
+    for start, logits in logit_blocks(X, weights, scale):
+        predictions[start : start + len(logits)] = logits.argmax(axis=1)
+    return predictions
+
+
+def predict_proba(X: ArrayLike, *weights: NDArray, scale: float = 1.0) -> NDArray:
+    """Return the softmax of the logits for each row of X.
+
+    Parameters
+    ----------
+    X, *weights, scale
+        As in `evaluate`; X may have no rows.
+
+    Returns
+    -------
+    ndarray of the weights' dtype, shape (num_examples, num_classes)
+        Probabilities; each row sums to 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an argument that is not as in `evaluate`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastml import predict_proba
+    >>> predict_proba(np.zeros((1, 2)), np.ones((2, 4)))
+    array([[0.25, 0.25, 0.25, 0.25]])
+    """
+    X, scale = check_model_input(X, weights, scale)
+    probabilities = np.empty((X.shape[0], weights[-1].shape[1]), model_dtype(weights))
+    for start, logits in logit_blocks(X, weights, scale):
+        softmax_rows(logits)
+        probabilities[start : start + len(logits)] = logits
+    return probabilities
+
+
+def check_model_input(X: ArrayLike, weights: tuple[NDArray, ...], scale: float) -> tuple[NDArray, float]:
+    """Return X and scale as they are used, after the checks that all functions on a model and a set share."""
+    if len(weights) not in MODELS:
+        raise TypeError(f"weights must be theta, or W1 and W2; got {len(weights)} arrays")
+    checks.check_weights(**dict(zip(MODELS[len(weights)][1], weights, strict=True)))
+    return checks.check_features(X, weights[0].shape[0]), checks.check_real("scale", scale)
+
+
+def logit_blocks(X: NDArray, weights: tuple[NDArray, ...], scale: float) -> Iterator[tuple[int, NDArray]]:
+    """Yield (start, logits) for consecutive blocks of rows; each block overwrites the one before."""
+    model, _ = MODELS[len(weights)]
+    dtype = model_dtype(weights)
+    rows = Rows(X, None, dtype)
+    block = max(1, min(BLOCK, rows.most))
+    packed = model.pack(dtype, *weights)
+    scratch = model.scratch(block, *packed)
+    with np.errstate(over="ignore"):
+        scale = dtype.type(scale)
+    for start in range(0, rows.count, block):
+        stop = min(start + block, rows.count)
+        views = [array[: stop - start] for array in scratch]
+        features, indices = rows.take(start, stop)
+        with jit.parallel_lock:
+            model.forward(features, indices, scale, *packed, *views)
+        yield start, views[-1]
+
+
+def mean_loss_err(blocks: Iterator[tuple[int, NDArray]], y: NDArray) -> tuple[float, float]:
+    """Return the mean loss and the error over blocks of logits, summed in float64, block after block."""
+    total, wrong = 0.0, 0
+    for start, logits in blocks:
+        labels = y[start : start + len(logits)].astype(np.int64)
+        losses, predictions = np.empty(len(labels), logits.dtype), np.empty_like(labels)
+        losses_and_predictions(logits, labels, losses, predictions)
+        total += float(losses.sum(dtype=np.float64))
+        wrong += int(np.count_nonzero(predictions != labels))
+    return total / len(y), wrong / len(y)

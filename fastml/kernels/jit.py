@@ -1,0 +1,96 @@
+"""Compile options, each with its reason; the cache of machine code; the guard around parallel kernels."""
+
+import contextlib
+import hashlib
+import os
+import threading
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numba
+from numba.core.caching import FunctionCache, IndexDataCacheFile
+
+OPTIONS = {
+    # Sums may be reordered and contracted to FMA; NaN and infinity must stay what IEEE 754 says, so never nnan or ninf.
+    "fastmath": {"reassoc", "contract", "nsz", "arcp"},
+    # A division by zero gives infinity as in NumPy: a kernel never raises.
+    "error_model": "numpy",
+    # Other Python threads (a reader of data, a progress bar) run on while a kernel does.
+    "nogil": True,
+}
+
+# Taken by whoever runs a parallel kernel: workqueue aborts the process when two Python threads enter it at once, and on
+# the other layers two kernels at once only fight over the same cores.
+parallel_lock = threading.Lock()
+
+
+def _renew_lock() -> None:
+    global parallel_lock
+    parallel_lock = threading.Lock()
+
+
+# A child forked while another thread holds the lock would wait for ever: its copy has no holder that could let go.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
+
+@cache
+def source_digest() -> str:
+    """SHA-256 of every kernel's source and of the options: machine code compiled from anything else is stale."""
+    digest = hashlib.sha256(repr(sorted((name, str(value)) for name, value in OPTIONS.items())).encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+class KernelCache(FunctionCache):
+    """Numba's cache on disk, with two promises more.
+
+    Numba looks at the file of the kernel alone and would go on using machine code with an old helper inlined; here the
+    stamp covers the whole package of kernels. And a cache that is full, read-only or damaged is no cache, not an error.
+    """
+
+    def __init__(self, py_func: Callable):
+        super().__init__(py_func)
+        self._cache_file = IndexDataCacheFile(
+            cache_path=self._cache_path, filename_base=self._impl.filename_base, source_stamp=source_digest()
+        )
+
+    def load_overload(self, sig, target_context):
+        """Return the compiled overload, or None where there is none that can be read."""
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:  # a truncated or foreign pickle raises nearly anything
+            self._discard()
+            return None
+
+    def save_overload(self, sig, data):
+        """Save the compiled overload if the disk takes it."""
+        try:
+            super().save_overload(sig, data)
+        except Exception:
+            self._discard()
+
+    def _discard(self):
+        try:
+            self.flush()
+        except OSError:
+            self.disable()
+
+
+def compiled(**options) -> Callable[[Callable], Callable]:
+    """Decorate a kernel: `OPTIONS` and the given ones, cached on disk where a directory can be written."""
+
+    def decorate(py_func: Callable) -> Callable:
+        dispatcher = numba.njit(**OPTIONS, **options)(py_func)
+        if not os.environ.get("NUMBA_DISABLE_JIT", "0").strip("0"):
+            with contextlib.suppress(RuntimeError):  # no directory that can be written: compile anew in each process
+                dispatcher._cache = KernelCache(py_func)
+        return dispatcher
+
+    return decorate
+
+
+jit = compiled()
+parallel_jit = compiled(parallel=True)
