@@ -16,7 +16,6 @@ import gzip
 import lzma
 import math
 import os
-import secrets
 import struct
 import zlib
 from contextlib import AbstractContextManager, nullcontext
@@ -26,6 +25,8 @@ from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+from fastml.files import replacing
 
 _DTYPES = {
     0x08: np.dtype("u1"),
@@ -152,19 +153,9 @@ def write_idx(path: str | os.PathLike, array: ArrayLike) -> None:
         raise IdxError(f"{path}: found shape {array.shape}, IDX has dimensions up to {_LARGEST_DIMENSION}")
     # IDX counts the dimensions in one byte; NumPy, with at most 64 of them, cannot exceed it.
     header = struct.pack(f">HBB{array.ndim}I", 0, _TYPE_CODES[dtype.str], array.ndim, *array.shape)
-    # Not tempfile: its files are readable by their owner alone, and the renamed file would stay so.
-    temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            with _compressed(file, path.name) as stream:
-                stream.write(header)
-                stream.write(np.ascontiguousarray(array, dtype))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with replacing(path) as file, _compressed(file, path.name) as stream:
+        stream.write(header)
+        stream.write(np.ascontiguousarray(array, dtype))
 
 
 def _decompressed(file: BufferedReader) -> BinaryIO:

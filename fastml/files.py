@@ -1,0 +1,80 @@
+"""Writing files: all of a file, or what was there before."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedWriter
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[BufferedWriter]:
+    """Open a file for writing that takes the place of `path` when the block ends without an error.
+
+    The file is written under a temporary name in the same directory, flushed to the disk and renamed, so `path` holds
+    either what it held before or the whole new file. After an error nothing is left of the new one.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        What to write; see `check_destination`.
+
+    Yields
+    ------
+    BufferedWriter
+        The new file, open in binary mode and seekable.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     path = Path(directory, "greeting")
+    ...     with replacing(path) as file:
+    ...         _ = file.write(b"good morning")
+    ...     path.read_bytes()
+    b'good morning'
+    """
+    path = Path(path)
+    check_destination(path)
+    # Not tempfile: its files are readable by their owner alone, and the renamed file would stay so.
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def check_destination(path: str | os.PathLike) -> None:
+    """Refuse a path that no file can be written to, before the work whose result is to go there.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        A path in a directory that exists and can be written; a regular file, or nothing yet.
+
+    Raises
+    ------
+    OSError
+        If `path` is not as above.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path} cannot be written: there is no directory {path.parent}")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} cannot be written: it is a directory")
+    # A device such as /dev/null would itself be replaced.
+    if path.exists() and not path.is_file():
+        raise FileExistsError(f"{path} cannot be written: it is not a regular file")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise PermissionError(f"{path} cannot be written: no permission to write to the directory {path.parent}")

@@ -1,0 +1,189 @@
+"""The epoch functions against the oracle, by exact invariants, and at numeric edges."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from tests.problems import EPOCHS, LAYOUTS, X_DTYPES, assert_as_accurate_as_numpy, make_problem, problems
+
+pytestmark = pytest.mark.parametrize("model", sorted(EPOCHS))
+DTYPES = pytest.mark.parametrize("dtype", ["float32", "float64"])
+
+
+def run(function, problem, weights, **changed):
+    function(problem.X, problem.y, *weights, **{**problem.settings, **changed})
+    return weights
+
+
+def assert_agrees(model, dtype, problem):
+    fast, numpy_epoch = EPOCHS[model]
+    got = run(fast, problem, problem.weights(model, dtype))
+    same_start = [W.astype(np.float64) for W in problem.weights(model, dtype)]
+    exact = run(numpy_epoch, problem, same_start)
+    peer = run(numpy_epoch, problem, problem.weights(model, dtype))
+    assert [W.dtype for W in got] == [np.dtype(dtype)] * len(got)
+    assert_as_accurate_as_numpy(got, exact, peer, slack=8 * np.finfo(dtype).eps)
+
+
+@DTYPES
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(problem=problems())
+def test_agrees_with_the_oracle(model, dtype, problem):
+    assert_agrees(model, dtype, problem)
+
+
+@DTYPES
+@pytest.mark.parametrize("x_dtype", X_DTYPES)
+@pytest.mark.parametrize("layout", sorted(LAYOUTS))
+def test_every_dtype_and_layout_of_X(model, dtype, x_dtype, layout):
+    assert_agrees(model, dtype, make_problem(37, 30, 21, 5, batch=16, dtype=x_dtype, layout=layout))
+
+
+@DTYPES
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 1, 1), (100, 784, 100, 10), (23, 65, 130, 17), (3, 200, 67, 62), (9, 16, 64, 2)]
+)
+def test_shapes_beyond_one_tile(model, dtype, shape):
+    assert_agrees(model, dtype, make_problem(*shape, batch=10, density=0.3))
+
+
+@DTYPES
+@pytest.mark.parametrize("layout", sorted(LAYOUTS))
+@pytest.mark.parametrize("byte_order", ["<", ">"])
+def test_every_layout_of_the_weights(model, dtype, layout, byte_order):
+    fast, _ = EPOCHS[model]
+    problem = make_problem(37, 30, 21, 5, batch=16)
+    plain = run(fast, problem, problem.weights(model, dtype))
+    laid_out = [LAYOUTS[layout](W.astype(W.dtype.newbyteorder(byte_order))) for W in problem.weights(model, dtype)]
+    for got, expected in zip(run(fast, problem, laid_out), plain, strict=True):
+        assert got.dtype.newbyteorder("=") == expected.dtype
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_order_equals_a_shuffled_copy(model):
+    fast, _ = EPOCHS[model]
+    problem = make_problem(50, 30, 21, 5, batch=16, dtype="uint8")
+    order = np.random.default_rng(1).permutation(50)[:41]
+    ordered = run(fast, problem, problem.weights(model, "float32"), order=order)
+    X, y = problem.X[order], problem.y[order]
+    copied = problem.weights(model, "float32")
+    fast(X, y, *copied, **problem.settings)
+    for a, b in zip(ordered, copied, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_batches_of_an_epoch_are_epochs_of_a_batch(model):
+    fast, _ = EPOCHS[model]
+    problem = make_problem(64, 30, 21, 5, batch=16)
+    whole = run(fast, problem, problem.weights(model, "float32"))
+    stepwise = problem.weights(model, "float32")
+    for start in range(0, 64, 16):
+        fast(problem.X[start : start + 16], problem.y[start : start + 16], *stepwise, **problem.settings)
+    for a, b in zip(whole, stepwise, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_zero_rate_and_no_rows_change_nothing(model):
+    fast, _ = EPOCHS[model]
+    problem = make_problem(20, 30, 21, 5, batch=16)
+    before = problem.weights(model, "float32")
+    for a, b in zip(before, run(fast, problem, problem.weights(model, "float32"), lr=0.0), strict=True):
+        np.testing.assert_array_equal(a, b)
+    after = problem.weights(model, "float32")
+    fast(problem.X[:0], problem.y[:0], *after)
+    for a, b in zip(before, after, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("batch", [20, 21, 10**6, 2**63, 10**400])
+@pytest.mark.parametrize("last_batch", ["nominal", "mean"])
+def test_batch_larger_than_the_set_is_one_batch(model, batch, last_batch):
+    fast, _ = EPOCHS[model]
+    problem = make_problem(20, 30, 21, 5, batch=20)
+    lr = 1.0 if last_batch == "mean" else 20.0 / min(batch, 10**300)
+    expected = run(fast, problem, problem.weights(model, "float64"), lr=lr)
+    got = run(fast, problem, problem.weights(model, "float64"), lr=1.0, batch=batch, last_batch=last_batch)
+    for a, b in zip(got, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-15)
+
+
+@DTYPES
+def test_stable_for_logits_of_ten_thousand(model, dtype):
+    fast, numpy_epoch = EPOCHS[model]
+    problem = make_problem(30, 20, 10, 5, batch=10, lr=1e-3)
+    weights = [W * (1e4 if model == "softmax" else 1e2) for W in problem.weights(model, np.float64)]
+    got = run(fast, problem, [W.astype(dtype) for W in weights])
+    exact = run(numpy_epoch, problem, [W.astype(dtype).astype(np.float64) for W in weights])
+    for a, b in zip(got, exact, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+@DTYPES
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nan_and_infinity_travel_except_through_zeros(model, dtype, value):
+    fast, _ = EPOCHS[model]
+    problem = make_problem(8, 20, 10, 5, batch=8, density=1.0)
+    problem.X[:, 3] = 0
+    weights = problem.weights(model, dtype)
+    weights[0][3] = value
+    expected = problem.weights(model, dtype)
+    for W, reference in zip(run(fast, problem, weights), run(fast, problem, expected), strict=True):
+        if W.shape[0] == 20:
+            W, reference = np.delete(W, 3, axis=0), np.delete(reference, 3, axis=0)
+        np.testing.assert_array_equal(W, reference)
+    problem.X[0, 3] = 1
+    weights = problem.weights(model, dtype)
+    weights[0][3, 0] = np.nan
+    run(fast, problem, weights)
+    assert all(np.isnan(W).any() for W in weights)
+
+
+def test_inputs_are_never_modified(model):
+    fast, _ = EPOCHS[model]
+    problem = make_problem(37, 30, 21, 5, batch=16)
+    order = np.arange(37)[::-1].copy()
+    before = problem.X.tobytes(), problem.y.tobytes(), order.tobytes()
+    run(fast, problem, problem.weights(model, "float32"), order=order)
+    assert before == (problem.X.tobytes(), problem.y.tobytes(), order.tobytes())
+
+
+def test_reads_a_read_only_memory_map(model, tmp_path):
+    fast, _ = EPOCHS[model]
+    problem = make_problem(37, 30, 21, 5, batch=16, dtype="uint8")
+    np.save(tmp_path / "X.npy", problem.X)
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    expected = run(fast, problem, problem.weights(model, "float32"))
+    problem.X = mapped
+    for a, b in zip(run(fast, problem, problem.weights(model, "float32")), expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_progress_hears_of_every_slice_and_an_error_in_it_keeps_whole_batches(model):
+    fast, _ = EPOCHS[model]
+    problem = make_problem(64, 30, 21, 5, batch=16)
+    heard = []
+    run(fast, problem, problem.weights(model, "float32"), progress=lambda *numbers: heard.append(numbers))
+    assert heard[-1] == (64, 64)
+    assert heard == sorted(set(heard))
+
+    def stop(done, num_examples):
+        heard.append((done, num_examples))
+        raise KeyboardInterrupt
+
+    stopped = problem.weights(model, "float32")
+    with pytest.raises(KeyboardInterrupt):
+        run(fast, problem, stopped, progress=stop)
+    done = heard[-1][0]
+    expected = problem.weights(model, "float32")
+    fast(problem.X[:done], problem.y[:done], *expected, **problem.settings)
+    for a, b in zip(stopped, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_accepts_lists_for_data(model):
+    fast, _ = EPOCHS[model]
+    problem = make_problem(10, 6, 5, 3, batch=4, dtype="int64")
+    expected = run(fast, problem, problem.weights(model, "float64"))
+    problem.X, problem.y = problem.X.tolist(), problem.y.tolist()
+    for a, b in zip(run(fast, problem, problem.weights(model, "float64")), expected, strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -1,0 +1,111 @@
+"""Epochs in a row: history, table, callbacks, and the stop at a loss that is not finite."""
+
+import numpy as np
+import pytest
+
+import fastml
+from tests.problems import make_problem
+
+
+@pytest.fixture
+def sets():
+    problem = make_problem(60, 12, 8, 3, batch=16)
+    return problem.X[:40], problem.y[:40], problem.X[40:], problem.y[40:]
+
+
+TRAIN = pytest.mark.parametrize("train", [fastml.train_softmax, fastml.train_nn])
+
+
+@TRAIN
+def test_history_is_that_of_single_epochs(train, sets):
+    history = train(*sets, epochs=3, lr=0.3, batch=16, verbose=False, scale=0.5, last_batch="mean")
+    X, y, X_te, y_te = sets
+    if train is fastml.train_softmax:
+        weights, epoch = [np.zeros((12, 3), np.float32)], fastml.softmax_regression_epoch
+    else:
+        random = np.random.RandomState(0)
+        shapes = ((12, 500), (500, 3))
+        weights = [random.randn(n, m).astype(np.float32) / np.float32(np.sqrt(m)) for n, m in shapes]
+        epoch = fastml.nn_epoch
+    for index in range(3):
+        epoch(X, y, *weights, 0.3, 16, scale=0.5, last_batch="mean")
+        row = history[index]
+        assert row.epoch == index
+        assert row.seconds > 0
+        assert (row.train_loss, row.train_err) == fastml.evaluate(X, y, *weights, scale=0.5)
+        assert (row.test_loss, row.test_err) == fastml.evaluate(X_te, y_te, *weights, scale=0.5)
+    assert len(history) == 3
+    for got, expected in zip(history.weights, weights, strict=True):
+        assert got.dtype == np.float32
+        np.testing.assert_array_equal(got, expected)
+
+
+@TRAIN
+def test_table_callback_and_progress(train, sets, capsys):
+    seen, heard = [], []
+    history = train(
+        *sets,
+        epochs=5,
+        batch=16,
+        callback=lambda history: seen.append(len(history)) or len(history) == 2,
+        progress=lambda *numbers: heard.append(numbers),
+    )
+    assert seen == [1, 2]
+    assert heard.count((40, 40)) == 2
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1:] == [str(row) for row in history.rows]
+    train(*sets, epochs=1, verbose=False)
+    assert capsys.readouterr().out == ""
+
+
+@TRAIN
+def test_stops_when_the_loss_is_not_finite(train, sets):
+    X, y, X_te, y_te = sets
+    X = X.copy()
+    X[7, 3] = np.nan
+    with pytest.raises(FloatingPointError, match="training loss is nan after epoch 0"):
+        train(X, y, X_te, y_te, epochs=3, verbose=False)
+
+
+@TRAIN
+@pytest.mark.parametrize(
+    ("changed", "error", "match"),
+    [
+        ({"epochs": -1}, ValueError, "epochs must be at least 0"),
+        ({"epochs": "3"}, TypeError, "epochs must be an integer"),
+        ({"lr": np.inf}, ValueError, "lr must be finite"),
+        ({"batch": 0}, ValueError, "batch must be at least 1"),
+    ],
+)
+def test_refuses_settings(train, sets, changed, error, match):
+    with pytest.raises(error, match=match):
+        train(*sets, **changed)
+
+
+@TRAIN
+def test_refuses_sets(train, sets):
+    X, y, X_te, y_te = sets
+    with pytest.raises(ValueError, match=r"y_te\[0\] is 3; labels must lie in \[0, 3\)"):
+        train(X, y, X_te, y_te * 0 + 3)
+    with pytest.raises(ValueError, match="X must have 12 columns"):
+        train(X, y, X_te[:, 1:], y_te)
+    with pytest.raises(ValueError, match="at least one row"):
+        train(X[:0], y[:0], X_te, y_te)
+    with pytest.raises(ValueError, match=r"y_tr\[0\] is -1"):
+        train(X, y.astype(int) * 0 - 1, X_te, y_te)
+
+
+@pytest.mark.parametrize(("seed", "error"), [(-1, ValueError), (2**32, ValueError), ("0", TypeError)])
+def test_refuses_seeds_and_sizes(sets, seed, error):
+    with pytest.raises(error, match="seed must be"):
+        fastml.train_nn(*sets, seed=seed)
+    with pytest.raises(ValueError, match="hidden_dim must be at least 1"):
+        fastml.train_nn(*sets, hidden_dim=0)
+
+
+def test_seed_decides_the_weights_and_leaves_the_global_generator_alone(sets):
+    state = np.random.get_state()[1].copy()
+    runs = [fastml.train_nn(*sets, hidden_dim=8, epochs=1, seed=seed, verbose=False) for seed in (3, 3, 4)]
+    np.testing.assert_array_equal(runs[0].weights[0], runs[1].weights[0])
+    assert (runs[0].weights[0] != runs[2].weights[0]).any()
+    np.testing.assert_array_equal(np.random.get_state()[1], state)
