@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from types import ModuleType
 
+import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -171,21 +172,22 @@ def run_epoch(
     checks.check_last_batch(last_batch)
 
     dtype = model_dtype(weights.values())
-    rows = Rows(X, order, dtype)
+    rows = Rows(X, order, dtype, model)
     if rows.count == 0:
         return
     size = min(batch, rows.count)
     with np.errstate(over="ignore"):  # beyond float32's range is infinity, as NumPy has it
         rate, short_rate = (dtype.type(step) for step in rates(lr, batch, rows.count, last_batch))
         scale = dtype.type(scale)
+    workers = numba.get_num_threads()
     packed = model.pack(dtype, *weights.values())
-    scratch = model.scratch(size, *packed)
+    scratch = model.scratch(size, input_dim, packed)
     try:
         for start, stop in slices(rows, size):
             features, indices = rows.take(start, stop)
             labels = (y[start:stop] if order is None else y[order[start:stop]]).astype(np.int64)
             with jit.parallel_lock:
-                model.run_slice(features, indices, labels, size, rate, short_rate, scale, *packed, *scratch)
+                model.run_slice(features, indices, labels, size, rate, short_rate, scale, workers, packed, scratch)
             if progress is not None:
                 progress(stop, rows.count)
     finally:

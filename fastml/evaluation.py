@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -203,19 +204,18 @@ def logit_blocks(X: NDArray, weights: tuple[NDArray, ...], scale: float) -> Iter
     """Yield (start, logits) for consecutive blocks of rows; each block overwrites the one before."""
     model, _ = MODELS[len(weights)]
     dtype = model_dtype(weights)
-    rows = Rows(X, None, dtype)
+    rows = Rows(X, None, dtype, model)
     block = max(1, min(BLOCK, rows.most))
     packed = model.pack(dtype, *weights)
-    scratch = model.scratch(block, *packed)
+    scratch = model.scratch(block, X.shape[1], packed)
     with np.errstate(over="ignore"):
         scale = dtype.type(scale)
     for start in range(0, rows.count, block):
         stop = min(start + block, rows.count)
-        views = [array[: stop - start] for array in scratch]
         features, indices = rows.take(start, stop)
         with jit.parallel_lock:
-            model.forward(features, indices, scale, *packed, *views)
-        yield start, views[-1]
+            model.forward(features, indices, scale, numba.get_num_threads(), packed, scratch)
+        yield start, scratch.logits[: stop - start, : packed.num_classes]
 
 
 def mean_loss_err(blocks: Iterator[tuple[int, NDArray]], y: NDArray) -> tuple[float, float]:

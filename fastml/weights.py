@@ -9,7 +9,7 @@ import math
 import os
 import zipfile
 from io import BytesIO
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,6 @@ from fastml.evaluation import MODELS
 from fastml.files import replacing
 
 NAMES = {count: names for count, (_, names) in MODELS.items()}
-ENCRYPTED = 0x1
 
 
 class WeightsError(ValueError):
@@ -89,15 +88,14 @@ def load_weights(path: str | os.PathLike) -> tuple[tuple[NDArray, ...], dict[str
         If the file is missing or cannot be read.
     """
     with open(path, "rb") as file:
-        members = read_members(file, os.fspath(path))
-    try:
-        arrays = {name: read_array(data) for name, data in members.items()}
-        settings = json.loads(str(arrays.pop("settings")))
-        if not isinstance(settings, dict):
-            raise TypeError(f"settings must be a JSON object, got {type(settings).__name__}")
-        checks.check_weights(**arrays)
-    except Exception as error:  # a damaged header makes NumPy's and JSON's parsers raise nearly anything
-        raise WeightsError(f"{path}: {error}") from error
+        try:
+            arrays = {name: read_array(data) for name, data in read_members(file).items()}
+            settings = json.loads(str(arrays.pop("settings")))
+            if not isinstance(settings, dict):
+                raise TypeError(f"settings must be a JSON object, got {type(settings).__name__}")
+            checks.check_weights(**arrays)
+        except Exception as error:  # damaged bytes make the parsers of zip, NumPy and JSON raise nearly anything
+            raise WeightsError(f"{path} is no file of weights as save_weights makes them: {error}") from error
     return tuple(np.array(W, W.dtype.newbyteorder("="), order="C") for W in arrays.values()), settings
 
 
@@ -108,26 +106,33 @@ def named(weights: tuple[NDArray, ...]) -> dict[str, NDArray]:
     return dict(zip(NAMES[len(weights)], weights, strict=True))
 
 
-def read_members(file, path: str) -> dict[str, bytes]:
-    """Return the members of a zip archive by their names without ``.npy``, in the order of a model's weights.
+def read_members(file: BinaryIO) -> dict[str, bytes]:
+    """Return the members of a zip archive by their names without ``.npy``, in the order of the model's weights.
 
-    All members must be stored as they are and together be no larger than the file: so reading them is no larger either.
+    They must be stored as they are and together be no larger than the file, so that reading them takes no more memory.
     """
-    size = os.fstat(file.fileno()).st_size
-    try:
-        with zipfile.ZipFile(file) as archive:
-            found = archive.infolist()
-            wanted = next(
-                (names for names in members_of_models() if sorted(names) == sorted(info.filename for info in found)), None
-            )
-            if wanted is None:
-                raise WeightsError(f"{path}: must hold settings and theta, or settings, W1 and W2")
-            if any(info.compress_type != zipfile.ZIP_STORED or info.flag_bits & ENCRYPTED for info in found):
-                raise WeightsError(f"{path}: must not be compressed or encrypted, as numpy.savez writes it")
-            if sum(info.file_size for info in found) > size:
-                raise WeightsError(f"{path}: claims more than the {size} bytes that it has")
-            return {name.removesuffix(".npy"): archive.read(name) for name in wanted}
-    except WeightsError:
-        raise
-    except Exception as error:
-        raise WeightsError(f"{path}: {error}") from error
+    with zipfile.ZipFile(file) as archive:
+        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        model = next((names for names in NAMES.values() if members.keys() == {*names, "settings"}), None)
+        if model is None:
+            raise ValueError(f"it holds {', '.join(members) or 'nothing'}, not settings and theta, or W1 and W2")
+        if any(info.compress_type != zipfile.ZIP_STORED for info in members.values()):
+            raise ValueError("it is compressed")
+        if sum(info.file_size for info in members.values()) > os.fstat(file.fileno()).st_size:
+            raise ValueError("it claims to hold more than its own size")
+        return {name: archive.read(members[name]) for name in (*model, "settings")}
+
+
+def read_array(data: bytes) -> NDArray:
+    """Return the array in the bytes of an .npy file, read-only; objects and false sizes are refused."""
+    stream = BytesIO(data)
+    version = np.lib.format.read_magic(stream)
+    if version != (1, 0):
+        raise ValueError(f"it holds an array in version {version} of the format, not (1, 0)")
+    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
+    if dtype.hasobject:
+        raise ValueError("it holds pickled objects")
+    elements = data[stream.tell() :]
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(elements):
+        raise ValueError(f"it claims an array of shape {shape} and dtype {dtype} in {len(elements)} bytes")
+    return np.ndarray(shape, dtype, elements, order="F" if fortran_order else "C")

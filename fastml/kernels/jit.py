@@ -37,8 +37,8 @@ if hasattr(os, "register_at_fork"):
 
 @cache
 def source_digest() -> str:
-    """SHA-256 of every kernel's source and of the options: machine code compiled from anything else is stale."""
-    digest = hashlib.sha256(repr(sorted((name, str(value)) for name, value in OPTIONS.items())).encode())
+    """SHA-256 of every kernel's source, this file's options too: machine code compiled from anything else is stale."""
+    digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
@@ -79,18 +79,29 @@ class KernelCache(FunctionCache):
             self.disable()
 
 
-def compiled(**options) -> Callable[[Callable], Callable]:
-    """Decorate a kernel: `OPTIONS` and the given ones, cached on disk where a directory can be written."""
-
-    def decorate(py_func: Callable) -> Callable:
-        dispatcher = numba.njit(**OPTIONS, **options)(py_func)
-        if not os.environ.get("NUMBA_DISABLE_JIT", "0").strip("0"):
-            with contextlib.suppress(RuntimeError):  # no directory that can be written: compile anew in each process
-                dispatcher._cache = KernelCache(py_func)
-        return dispatcher
-
-    return decorate
+def helper(py_func: Callable) -> Callable:
+    """Compile a part of a kernel; it is cached as a part of the kernel."""
+    return numba.njit(**OPTIONS)(py_func)
 
 
-jit = compiled()
-parallel_jit = compiled(parallel=True)
+def micro_kernel(py_func: Callable) -> Callable:
+    """Compile a part of a kernel that must be inlined: what it returns stays in registers."""
+    return numba.njit(forceinline=True, **OPTIONS)(py_func)
+
+
+def kernel(py_func: Callable) -> Callable:
+    """Compile what Python calls, serial loops only, with a cache on disk where a directory can be written."""
+    return cached(numba.njit(**OPTIONS)(py_func))
+
+
+def parallel_kernel(py_func: Callable) -> Callable:
+    """Compile what Python calls under `parallel_lock`, with a cache on disk where a directory can be written."""
+    return cached(numba.njit(parallel=True, **OPTIONS)(py_func))
+
+
+def cached(dispatcher: Callable) -> Callable:
+    """Give a dispatcher a `KernelCache`; with no directory that can be written it compiles anew in each process."""
+    if not numba.config.DISABLE_JIT:
+        with contextlib.suppress(RuntimeError):
+            dispatcher._cache = KernelCache(dispatcher.py_func)
+    return dispatcher

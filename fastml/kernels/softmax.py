@@ -2,40 +2,51 @@
 
 import numpy as np
 
-from fastml.kernels.jit import jit
+from fastml.kernels.jit import helper, kernel
 
 
-@jit
+@helper
+def softmax_row(row):
+    """Replace a row of logits by its softmax; the row's maximum is subtracted first."""
+    highest = row[0]
+    for k in range(1, row.size):
+        # A NaN must win, as in np.max: then the whole row becomes NaN.
+        if row[k] > highest or np.isnan(row[k]):
+            highest = row[k]
+    total = row[0] - row[0]
+    for k in range(row.size):
+        row[k] = np.exp(row[k] - highest)
+        total += row[k]
+    for k in range(row.size):
+        row[k] /= total
+
+
+@kernel
 def softmax_rows(logits):
-    """Replace each row of logits (rows, num_classes) by its softmax; the row's maximum is subtracted first."""
+    """Replace each row of logits by its softmax."""
     for i in range(logits.shape[0]):
-        row = logits[i]
-        highest = row[0]
-        for k in range(1, row.size):
-            # A NaN must win, as in np.max: then the whole row becomes NaN.
-            if row[k] > highest or np.isnan(row[k]):
-                highest = row[k]
-        total = row[0] - row[0]
-        for k in range(row.size):
-            row[k] = np.exp(row[k] - highest)
-            total += row[k]
-        for k in range(row.size):
-            row[k] /= total
+        softmax_row(logits[i])
 
 
-@jit
-def subtract_onehot(probabilities, labels):
-    """Turn softmax rows into dlogits = probabilities - onehot(labels), in place.
+@helper
+def sort_by_label(labels, begins, order):
+    """Write the indices of labels, sorted by label, to order: rows of one class share many of their zero pixels.
 
-    The label is compared with each class and never used as an index: no label can reach outside the row.
+    Labels were checked, but an index is a place in memory: one that changed since is bent into range.
     """
-    for i in range(probabilities.shape[0]):
-        for k in range(probabilities.shape[1]):
-            if k == labels[i]:
-                probabilities[i, k] -= 1
+    begins[:] = 0
+    last = begins.size - 2
+    for label in labels:
+        begins[min(max(label, 0), last) + 1] += 1
+    for k in range(last + 1):
+        begins[k + 1] += begins[k]
+    for i in range(labels.size):
+        label = min(max(labels[i], 0), last)
+        order[begins[label]] = i
+        begins[label] += 1
 
 
-@jit
+@kernel
 def losses_and_predictions(logits, labels, losses, predictions):
     """Write each row's loss log(sum(exp(z))) - z[label] and the index of its highest logit, the first of equals."""
     for i in range(logits.shape[0]):

@@ -1,59 +1,202 @@
-"""Softmax regression: logits of a block of rows, and the mini-batch steps of a slice."""
+"""Softmax regression: logits of a block of rows, and the mini-batch steps of a slice.
+
+With a few classes a panel of columns would be mostly padding, so this is the other way round than the network: pixels
+along the vectors, classes as rows of the tile. A batch goes through three regions; in each, every worker writes only
+what it owns, and all meet before the next:
+
+1. by tiles (part of the pixels x rows): partial logits, dot products of rows of X with rows of theta;
+2. by rows: logits, the partial ones added in the order of the parts, softmax, dlogits;
+3. by pixels: theta += dlogits^T X, the step's factor being in dlogits.
+
+A worker that owns a part of the pixels in 1 owns nearly the same in 3, so what it read of X is still in its cache.
+"""
+
+from typing import NamedTuple
 
 import numba
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
-from fastml.kernels.jit import parallel_jit
-from fastml.kernels.softmax import softmax_rows, subtract_onehot
+from fastml.kernels import panels
+from fastml.kernels.jit import helper, parallel_kernel
+from fastml.kernels.panels import CLASSES, ROWS, aligned_zeros, padded, padded_size, share
+from fastml.kernels.simd import (
+    add_dot,
+    add_outer_columns,
+    lanes_of,
+    load_tile,
+    prefetch,
+    store_tile,
+    sum_tile,
+    zero_tile,
+)
+from fastml.kernels.softmax import softmax_row
+
+# Whether the kernels find the rows of X by their indices; these want them one behind the other.
+GATHERS = False
+# Vectors of pixels of an update tile.
+VECTORS = panels.MOST_VECTORS - 1
+# More parts would mean more sums across lanes; fewer could not keep two cores apart.
+PARTS = 2
 
 
-def pack(dtype, theta):
-    """Return theta as the kernels read it."""
-    return (np.array(theta, dtype, order="C"),)
+class Weights(NamedTuple):
+    """theta transposed, a row for each class, padded with zeros."""
+
+    theta: NDArray
+    num_classes: int
 
 
-def unpack(packed, theta):
+class Scratch(NamedTuple):
+    """Memory for a batch."""
+
+    partial: NDArray
+    logits: NDArray
+
+
+def row_multiple(dtype: DTypeLike) -> int:
+    """Return what the number of columns of X must be a multiple of: a vector of theta's dtype."""
+    return panels.lanes(dtype)
+
+
+def pack(dtype: DTypeLike, theta: NDArray) -> Weights:
+    """Return the weights transposed."""
+    input_dim, num_classes = theta.shape
+    packed = aligned_zeros((padded(num_classes, CLASSES), padded(input_dim, panels.lanes(dtype))), dtype)
+    packed[:num_classes, :input_dim] = theta.T
+    return Weights(packed, num_classes)
+
+
+def unpack(packed: Weights, theta: NDArray) -> None:
     """Write packed weights back to theta, in place."""
-    np.copyto(theta, packed[0])
+    theta[...] = packed.theta[: packed.num_classes, : theta.shape[0]].T
 
 
-def scratch(batch, theta):
-    """Return memory for the logits of a batch."""
-    return (np.empty((batch, theta.shape[1]), theta.dtype),)
+def scratch(batch: int, input_dim: int, packed: Weights) -> Scratch:
+    """Return memory for batches of up to batch rows."""
+    shape = (padded(batch, ROWS), packed.theta.shape[0])
+    dtype = packed.theta.dtype
+    return Scratch(aligned_zeros((PARTS, *shape), dtype), aligned_zeros(shape, dtype))
 
 
-@parallel_jit
-def forward(X, rows, scale, theta, logits):
-    """Write logits[i] = scale * X[rows[i]] @ theta; each thread owns rows of logits."""
-    for i in numba.prange(rows.size):
-        row = X[rows[i]]
-        logits[i] = 0
-        for j in range(row.size):
-            x = theta.dtype.type(row[j]) * scale
-            if x != 0:
-                for k in range(theta.shape[1]):
-                    logits[i, k] += x * theta[j, k]
+def dot_tiles(rows):
+    """Return the function that writes the partial logits of a tile of rows."""
+
+    @helper
+    def dot_tiles(X, i, theta, begin, end, partial, at):
+        """partial[at + r] = theta[:, begin:end] X[i + r, begin:end]"""
+        for k in range(0, theta.shape[0], CLASSES):
+            tile = zero_tile(rows, CLASSES, theta)
+            for j in range(begin, end, lanes_of(theta)):
+                if k == 0:
+                    for r in range(rows):
+                        prefetch(X, i + rows + r, j)
+                tile = add_dot(tile, X, i, theta, k, j)
+            sum_tile(tile, partial, at, k)
+
+    return dot_tiles
 
 
-@parallel_jit
-def run_slice(X, rows, labels, batch, rate, short_rate, scale, theta, logits):
-    """Step theta, in place, over the mini-batches of X[rows]; logits (batch, num_classes) is scratch memory.
+dot_whole_tiles, dot_single_rows = dot_tiles(ROWS), dot_tiles(1)
 
-    Each thread owns rows of logits on the way forward and rows of theta in the update.
-    """
-    for start in range(0, rows.size, batch):
-        stop = min(start + batch, rows.size)
-        dlogits = logits[: stop - start]
-        forward(X, rows[start:stop], scale, theta, dlogits)
-        softmax_rows(dlogits)
-        subtract_onehot(dlogits, labels[start:stop])
-        step = (rate if stop - start == batch else short_rate) * scale
-        for j in numba.prange(theta.shape[0]):
-            gradient = np.zeros(theta.shape[1], theta.dtype)
-            for i in range(stop - start):
-                x = theta.dtype.type(X[rows[start + i], j])
-                if x != 0:
-                    for k in range(theta.shape[1]):
-                        gradient[k] += x * dlogits[i, k]
-            for k in range(theta.shape[1]):
-                theta[j, k] -= step * gradient[k]
+
+def outer_tiles(vectors):
+    """Return the function that updates a tile of pixels."""
+
+    @helper
+    def outer_tiles(X, i, count, dlogits, theta, j):
+        """theta[:, j:] += dlogits^T X[i:, j:] for the pixels of a tile."""
+        for k in range(0, theta.shape[0], CLASSES):
+            tile = load_tile(zero_tile(CLASSES, vectors, theta), theta, k, j)
+            for r in range(count):
+                tile = add_outer_columns(tile, dlogits, r, k, X, i + r, j)
+            store_tile(tile, theta, k, j)
+
+    return outer_tiles
+
+
+outer_wide_tiles, outer_single_vectors = outer_tiles(VECTORS), outer_tiles(1)
+
+
+@helper
+def compute_partial(X, start, count, weights, scratch, worker, workers):
+    """Region 1: the partial logits of a worker's tiles."""
+    theta, lanes = weights.theta, lanes_of(weights.theta)
+    groups = padded_size(count, ROWS) // ROWS
+    vectors = theta.shape[1] // lanes
+    first, last = share(PARTS * groups, worker, workers)
+    for tile in range(first, last):
+        part, i = tile // groups, tile % groups * ROWS
+        begin, end = share(vectors, part, PARTS)
+        partial = scratch.partial[part]
+        if i + ROWS <= count:
+            dot_whole_tiles(X, start + i, theta, begin * lanes, end * lanes, partial, i)
+        else:
+            for r in range(i, count):
+                dot_single_rows(X, start + r, theta, begin * lanes, end * lanes, partial, r)
+
+
+@helper
+def add_parts(i, scale, scratch, num_classes):
+    """Write the logits of row i."""
+    for k in range(num_classes):
+        total = scratch.partial[0, i, k]
+        for part in range(1, PARTS):
+            total += scratch.partial[part, i, k]
+        scratch.logits[i, k] = total * scale
+
+
+@helper
+def compute_dlogits(labels, count, rate, scale, num_classes, scratch, worker, workers):
+    """Region 2: logits, and -rate * scale * dlogits in their place, of a worker's rows."""
+    first, last = share(count, worker, workers)
+    for i in range(first, last):
+        add_parts(i, scale, scratch, num_classes)
+        softmax_row(scratch.logits[i, :num_classes])
+        for k in range(num_classes):
+            # A label is compared and never an index: none can reach outside the row.
+            onehot = rate if k == labels[i] else rate * 0
+            scratch.logits[i, k] = (onehot - rate * scratch.logits[i, k]) * scale
+
+
+@helper
+def update(X, start, count, weights, scratch, worker, workers):
+    """Region 3: the update of a worker's pixels, in wide tiles and what is left in single vectors."""
+    theta, lanes = weights.theta, lanes_of(weights.theta)
+    first, last = share(theta.shape[1] // lanes, worker, workers)
+    wide = first + (last - first) // VECTORS * VECTORS
+    for vector in range(first, wide, VECTORS):
+        outer_wide_tiles(X, start, count, scratch.logits, theta, vector * lanes)
+    for vector in range(wide, last):
+        outer_single_vectors(X, start, count, scratch.logits, theta, vector * lanes)
+
+
+@parallel_kernel
+def run_slice(X, rows, labels, batch, rate, short_rate, scale, workers, weights, scratch):
+    """Step theta, in place, over the mini-batches of X[rows], with the given number of workers."""
+    for begin in range(0, rows.size, batch):
+        end = min(begin + batch, rows.size)
+        count, start = end - begin, rows[begin]
+        step = rate if count == batch else short_rate
+        if workers == 1:
+            compute_partial(X, start, count, weights, scratch, 0, 1)
+            compute_dlogits(labels[begin:end], count, step, scale, weights.num_classes, scratch, 0, 1)
+            update(X, start, count, weights, scratch, 0, 1)
+        else:
+            for worker in numba.prange(workers):
+                compute_partial(X, start, count, weights, scratch, np.intp(worker), workers)
+            for worker in numba.prange(workers):
+                compute_dlogits(
+                    labels[begin:end], count, step, scale, weights.num_classes, scratch, np.intp(worker), workers
+                )
+            for worker in numba.prange(workers):
+                update(X, start, count, weights, scratch, np.intp(worker), workers)
+
+
+@parallel_kernel
+def forward(X, rows, scale, workers, weights, scratch):
+    """Write the logits of X[rows], at most as many as scratch has room for, to scratch.logits."""
+    for worker in numba.prange(workers):
+        compute_partial(X, rows[0], rows.size, weights, scratch, np.intp(worker), workers)
+    for i in range(rows.size):
+        add_parts(i, scale, scratch, weights.num_classes)

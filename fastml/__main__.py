@@ -1,0 +1,6 @@
+"""The command `fastml`, as ``python -m fastml``."""
+
+from fastml.cli import main
+
+if __name__ == "__main__":
+    raise SystemExit(main())

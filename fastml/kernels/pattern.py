@@ -1,0 +1,45 @@
+"""Block-sparse patterns: which pixels are not zero in a group of rows, which rows in a group of pixels.
+
+A tile of `ROWS` rows of X needs only the pixels where one of its rows is not zero, 39 % of MNIST's (34 % when rows of
+one class are neighbours), the tile that updates `ROWS` pixels only the rows where one of them is not zero, 28 %. The
+same micro-kernel walks either list; on dense data the lists are full.
+"""
+
+from fastml.kernels.jit import helper
+from fastml.kernels.panels import ROWS
+from fastml.kernels.simd import MASK_BITS, append_indices, meeting_mask, nonzero_mask
+
+
+@helper
+def pack_row(source, scale, row, masks, i):
+    """Write scale * source, converted, to row i of the batch and its pixels that are not zero to column i of masks."""
+    for j in range(source.size):
+        row[i, j] = row.dtype.type(source[j]) * scale
+    for c in range(masks.shape[0]):
+        masks[c, i] = nonzero_mask(row, i, c * MASK_BITS)
+
+
+@helper
+def list_pixels(masks, g, pixels):
+    """Write the pixels where a row of group g is not zero to pixels[g] and return how many there are."""
+    count = 0
+    for c in range(masks.shape[0]):
+        union = masks[c, g * ROWS]
+        for r in range(1, ROWS):
+            union |= masks[c, g * ROWS + r]
+        count = append_indices(pixels, g, count, union, c * MASK_BITS)
+    return count
+
+
+@helper
+def list_rows(masks, count, g, rows):
+    """Write which of the first count rows are not zero in a pixel of group g to rows[g] and return how many there are.
+
+    The masks of rows behind the last are cleared up to a multiple of MASK_BITS.
+    """
+    groups = MASK_BITS // ROWS
+    bits = masks.dtype.type((1 << ROWS) - 1) << masks.dtype.type(g % groups * ROWS)
+    listed = 0
+    for i in range(0, count, MASK_BITS):
+        listed = append_indices(rows, g, listed, meeting_mask(masks, g // groups, i, bits), i)
+    return listed

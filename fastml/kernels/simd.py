@@ -1,0 +1,342 @@
+"""Vectors and register tiles as Numba types, and what can be done with them: the one file that speaks LLVM.
+
+A `Vector` is a row of lanes in one register; a `Tile` is rows x vectors of them, all held in registers while a loop
+adds outer products or dot products to it. Both are values: an operation returns a new one. Arrays are indexed in
+elements and must be C-contiguous; nothing is checked. Loads convert what the array holds to the dtype of the vector.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.registry import cpu_target
+from numba.extending import intrinsic, models, register_model
+
+BYTE, INT32 = ir.IntType(8), ir.IntType(32)
+# Bits of a mask, whatever the vector length: LLVM cuts a vector of 16 lanes to what the CPU has.
+MASK_BITS = 16
+
+
+def registers() -> tuple[int, int]:
+    """Return the bytes of a vector register of the CPU that Numba compiles for, and how many there are."""
+    triple, _, features = cpu_target.target_context.codegen().magic_tuple()
+    for feature, size, count in (("+avx512f", 64, 32), ("+avx", 32, 16)):
+        if feature in features.split(","):
+            return size, count
+    return 16, 16 if triple.startswith(("x86", "i")) else 32
+
+
+REGISTER_BYTES, REGISTERS = registers()
+
+
+class Vector(types.Type):
+    """Lanes of a float dtype in one register."""
+
+    def __init__(self, dtype):
+        self.dtype = dtype
+        self.lanes = REGISTER_BYTES * 8 // dtype.bitwidth
+        super().__init__(f"Vector({dtype} x {self.lanes})")
+
+    @property
+    def suffix(self):
+        """The end of an LLVM intrinsic's name for vectors of this type."""
+        return f"v{self.lanes}f{self.dtype.bitwidth}"
+
+    @property
+    def llvm(self):
+        """The LLVM type."""
+        return ir.VectorType(ir.FloatType() if self.dtype.bitwidth == 32 else ir.DoubleType(), self.lanes)
+
+
+class Tile(types.Type):
+    """rows x vectors registers of a float dtype."""
+
+    def __init__(self, dtype, rows, vectors):
+        self.vector = Vector(dtype)
+        self.dtype, self.rows, self.vectors = dtype, rows, vectors
+        super().__init__(f"Tile({rows} x {vectors} x {self.vector})")
+
+    @property
+    def llvm(self):
+        """The LLVM type: an array of vectors, a first-class value that LLVM keeps in registers."""
+        return ir.ArrayType(self.vector.llvm, self.rows * self.vectors)
+
+    def registers(self):
+        """Return (row, vector, number) of each register."""
+        return [(*divmod(number, self.vectors), number) for number in range(self.rows * self.vectors)]
+
+
+@register_model(Vector)
+@register_model(Tile)
+class RegisterModel(models.PrimitiveModel):
+    """A Vector or a Tile is its LLVM value, in memory and in registers."""
+
+    def __init__(self, manager, frontend_type):
+        super().__init__(manager, frontend_type, frontend_type.llvm)
+
+
+def element(context, builder, array_type, array, *index):
+    """Return the pointer to array[index], an index with one number for each dimension."""
+    view = context.make_array(array_type)(context, builder, array)
+    return cgutils.get_item_pointer(context, builder, array_type, view, index, wraparound=False, boundscheck=False)
+
+
+def call(builder, name, result, *arguments):
+    """Call an LLVM intrinsic; name is that of the overload, as "fmuladd.v16f32"."""
+    function = ir.FunctionType(result, [argument.type for argument in arguments])
+    return builder.call(cgutils.get_or_insert_function(builder.module, function, f"llvm.{name}"), arguments)
+
+
+def multiply_add(builder, vector, a, b, c):
+    """Return a * b + c.
+
+    llvm.fmuladd, not llvm.fma: on a CPU without FMA the latter is a call into the mathematical library for each lane.
+    """
+    return call(builder, f"fmuladd.{vector.suffix}", vector.llvm, a, b, c)
+
+
+def broadcast(builder, vector, scalar):
+    """Return scalar in all lanes."""
+    undefined = ir.Constant(vector.llvm, ir.Undefined)
+    first = builder.insert_element(undefined, scalar, INT32(0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(INT32, vector.lanes), [0] * vector.lanes))
+
+
+def load(context, builder, vector, array_type, array, *index):
+    """Return the lanes that begin at array[index], converted to the dtype of the vector."""
+    dtype = array_type.dtype
+    stored = ir.VectorType(context.get_data_type(dtype), vector.lanes)
+    value = builder.load(builder.bitcast(element(context, builder, array_type, array, *index), stored.as_pointer()))
+    value.align = dtype.bitwidth // 8
+    if dtype == vector.dtype:
+        return value
+    if isinstance(dtype, types.Float):
+        convert = builder.fpext if dtype.bitwidth < vector.dtype.bitwidth else builder.fptrunc
+    else:
+        convert = builder.sitofp if dtype.signed else builder.uitofp
+    return convert(value, vector.llvm)
+
+
+def store(context, builder, vector, value, array_type, array, *index):
+    """Store a vector from array[index] on."""
+    pointer = element(context, builder, array_type, array, *index)
+    builder.store(value, builder.bitcast(pointer, vector.llvm.as_pointer())).align = vector.dtype.bitwidth // 8
+
+
+def offset(builder, index, distance):
+    """Return index + a constant distance."""
+    return builder.add(index, ir.Constant(index.type, distance)) if distance else index
+
+
+@intrinsic
+def lanes_of(typingctx, like):
+    """Return the number of lanes of a vector of the dtype of the array like."""
+    lanes = Vector(like.dtype).lanes
+    return types.intp(like), lambda context, builder, sig, args: context.get_constant(types.intp, lanes)
+
+
+@intrinsic(prefer_literal=True)
+def zero_tile(typingctx, rows, vectors, like):
+    """Return a tile of zeros, of a literal number of rows and vectors and the dtype of the array like."""
+    tile = Tile(like.dtype, rows.literal_value, vectors.literal_value)
+    return tile(rows, vectors, like), lambda context, builder, sig, args: ir.Constant(tile.llvm, None)
+
+
+@intrinsic
+def load_tile(typingctx, tile, A, i, j):
+    """Return a tile of the shape of the given one, with A[i + r, j:] in row r."""
+
+    def codegen(context, builder, sig, args):
+        value, A_, i_, j_ = args
+        for r, v, number in tile.registers():
+            at = offset(builder, i_, r), offset(builder, j_, v * tile.vector.lanes)
+            value = builder.insert_value(value, load(context, builder, tile.vector, A, A_, *at), number)
+        return value
+
+    return tile(tile, A, types.intp, types.intp), codegen
+
+
+@intrinsic
+def store_tile(typingctx, tile, A, i, j):
+    """Store tile[r] in A[i + r, j:]."""
+
+    def codegen(context, builder, sig, args):
+        value, A_, i_, j_ = args
+        for r, v, number in tile.registers():
+            at = offset(builder, i_, r), offset(builder, j_, v * tile.vector.lanes)
+            store(context, builder, tile.vector, builder.extract_value(value, number), A, A_, *at)
+        return context.get_dummy_value()
+
+    return types.void(tile, A, types.intp, types.intp), codegen
+
+
+@intrinsic
+def relu_tile(typingctx, tile):
+    """Return tile with 0 in the place of what is below it; a NaN stays."""
+
+    def codegen(context, builder, sig, args):
+        (value,) = args
+        zero = ir.Constant(tile.vector.llvm, None)
+        for _, _, number in tile.registers():
+            register = builder.extract_value(value, number)
+            below = builder.fcmp_ordered("<", register, zero)
+            value = builder.insert_value(value, builder.select(below, zero, register), number)
+        return value
+
+    return tile(tile), codegen
+
+
+@intrinsic
+def mask_tile(typingctx, tile, H, i, j):
+    """Return tile * (H[i + r, j:] > 0), a product so that a NaN stays."""
+
+    def codegen(context, builder, sig, args):
+        value, H_, i_, j_ = args
+        vector = tile.vector
+        zero, one = ir.Constant(vector.llvm, None), ir.Constant(vector.llvm, [1.0] * vector.lanes)
+        for r, v, number in tile.registers():
+            at = offset(builder, i_, r), offset(builder, j_, v * vector.lanes)
+            active = builder.fcmp_ordered(">", load(context, builder, vector, H, H_, *at), zero)
+            register = builder.fmul(builder.extract_value(value, number), builder.select(active, one, zero))
+            value = builder.insert_value(value, register, number)
+        return value
+
+    return tile(tile, H, types.intp, types.intp), codegen
+
+
+def outer(columns):
+    """Make the micro-kernel that adds an outer product to a tile, its scalars from a column or a row of X."""
+
+    @intrinsic
+    def add_outer(typingctx, tile, X, i, j, W, q, h):
+        def codegen(context, builder, sig, args):
+            value, X_, i_, j_, W_, q_, h_ = args
+            vector = tile.vector
+            w = [
+                load(context, builder, vector, W, W_, q_, offset(builder, h_, v * vector.lanes))
+                for v in range(tile.vectors)
+            ]
+            for r, v, number in tile.registers():
+                if v == 0:
+                    at = (i_, offset(builder, j_, r)) if columns else (offset(builder, i_, r), j_)
+                    x = broadcast(builder, vector, builder.load(element(context, builder, X, X_, *at)))
+                total = multiply_add(builder, vector, x, w[v], builder.extract_value(value, number))
+                value = builder.insert_value(value, total, number)
+            return value
+
+        return tile(tile, X, types.intp, types.intp, W, types.intp, types.intp), codegen
+
+    return add_outer
+
+
+# tile[r] += X[i + r, j] * W[q, h:]   and   tile[r] += X[i, j + r] * W[q, h:]
+add_outer_rows, add_outer_columns = outer(columns=False), outer(columns=True)
+
+
+@intrinsic
+def add_dot(typingctx, tile, A, i, B, k, j):
+    """tile[r, c] += A[i + r, j:] * B[k + c, j:], lane by lane: dot products that `sum_tile` ends."""
+
+    def codegen(context, builder, sig, args):
+        value, A_, i_, B_, k_, j_ = args
+        vector = tile.vector
+        b = [load(context, builder, vector, B, B_, offset(builder, k_, c), j_) for c in range(tile.vectors)]
+        for r, c, number in tile.registers():
+            if c == 0:
+                a = load(context, builder, vector, A, A_, offset(builder, i_, r), j_)
+            total = multiply_add(builder, vector, a, b[c], builder.extract_value(value, number))
+            value = builder.insert_value(value, total, number)
+        return value
+
+    return tile(tile, A, types.intp, B, types.intp, types.intp), codegen
+
+
+@intrinsic
+def sum_tile(typingctx, tile, out, i, k):
+    """Store the sum of the lanes of tile[r, c] in out[i + r, k + c]."""
+
+    def codegen(context, builder, sig, args):
+        value, out_, i_, k_ = args
+        for r, c, number in tile.registers():
+            total = sum_lanes(context, builder, tile.vector, builder.extract_value(value, number))
+            builder.store(total, element(context, builder, out, out_, offset(builder, i_, r), offset(builder, k_, c)))
+        return context.get_dummy_value()
+
+    return types.void(tile, out, types.intp, types.intp), codegen
+
+
+def sum_lanes(context, builder, vector, value):
+    """Return the sum of the lanes, the upper half added to the lower until one is left: a fixed order on every CPU."""
+    lanes = vector.lanes
+    while lanes > 1:
+        lanes //= 2
+        halves = [[start + lane for lane in range(lanes)] for start in (0, lanes)]
+        low, high = (
+            builder.shuffle_vector(value, value, ir.Constant(ir.VectorType(INT32, lanes), half)) for half in halves
+        )
+        value = builder.fadd(low, high)
+    return builder.extract_element(value, INT32(0))
+
+
+@intrinsic
+def prefetch(typingctx, A, i, j):
+    """Ask for the cache line of A[i, j]; no index can fault."""
+
+    def codegen(context, builder, sig, args):
+        pointer = builder.bitcast(element(context, builder, A, *args), BYTE.as_pointer())
+        call(builder, "prefetch.p0", ir.VoidType(), pointer, INT32(0), INT32(3), INT32(1))
+        return context.get_dummy_value()
+
+    return types.void(A, types.intp, types.intp), codegen
+
+
+@intrinsic
+def nonzero_mask(typingctx, X, i, j):
+    """Return a bit for each of X[i, j : j + MASK_BITS]: whether it is not zero (a NaN is not)."""
+
+    def codegen(context, builder, sig, args):
+        lanes = ir.VectorType(context.get_data_type(X.dtype), MASK_BITS)
+        value = builder.load(builder.bitcast(element(context, builder, X, *args), lanes.as_pointer()))
+        value.align = X.dtype.bitwidth // 8
+        return builder.bitcast(builder.fcmp_unordered("!=", value, ir.Constant(lanes, None)), ir.IntType(MASK_BITS))
+
+    return types.uint16(X, types.intp, types.intp), codegen
+
+
+@intrinsic
+def meeting_mask(typingctx, masks, c, i, bits):
+    """Return a bit for each of masks[c, i : i + MASK_BITS]: whether it shares a bit with bits."""
+
+    def codegen(context, builder, sig, args):
+        masks_, c_, i_, bits_ = args
+        lanes = ir.VectorType(ir.IntType(MASK_BITS), MASK_BITS)
+        value = builder.load(builder.bitcast(element(context, builder, masks, masks_, c_, i_), lanes.as_pointer()))
+        value.align = 2
+        first = builder.insert_element(ir.Constant(lanes, ir.Undefined), bits_, INT32(0))
+        every = builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(INT32, MASK_BITS), [0] * MASK_BITS))
+        met = builder.icmp_unsigned("!=", builder.and_(value, every), ir.Constant(lanes, None))
+        return builder.bitcast(met, ir.IntType(MASK_BITS))
+
+    return types.uint16(masks, types.intp, types.intp, types.uint16), codegen
+
+
+@intrinsic
+def append_indices(typingctx, indices, g, count, mask, base):
+    """Write base + b for each bit b of mask to indices[g, count:] and return the new count.
+
+    Writes MASK_BITS numbers whatever the mask: indices need that much room behind the last one.
+    """
+
+    def codegen(context, builder, sig, args):
+        indices_, g_, count_, mask_, base_ = args
+        lanes = ir.VectorType(INT32, MASK_BITS)
+        first = builder.insert_element(ir.Constant(lanes, ir.Undefined), builder.trunc(base_, INT32), INT32(0))
+        every = builder.shuffle_vector(first, first, ir.Constant(lanes, [0] * MASK_BITS))
+        value = builder.add(every, ir.Constant(lanes, list(range(MASK_BITS))))
+        chosen = builder.bitcast(mask_, ir.VectorType(ir.IntType(1), MASK_BITS))
+        name = f"experimental.vector.compress.v{MASK_BITS}i32"
+        value = call(builder, name, lanes, value, chosen, ir.Constant(lanes, ir.Undefined))
+        pointer = element(context, builder, indices, indices_, g_, count_)
+        builder.store(value, builder.bitcast(pointer, lanes.as_pointer())).align = 4
+        return builder.add(count_, builder.zext(call(builder, f"ctpop.i{MASK_BITS}", mask_.type, mask_), count_.type))
+
+    return types.intp(indices, types.intp, types.intp, types.uint16, types.intp), codegen

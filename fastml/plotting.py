@@ -1,0 +1,110 @@
+"""Pictures of a training run and of what a model confuses, as PNG files; needs Matplotlib."""
+
+import os
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastml.files import replacing
+from fastml.training import History
+
+try:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+except ImportError as error:
+    raise ImportError("pictures need Matplotlib: pip install 'fastml[plot]'") from error
+
+# Two of Okabe and Ito's colours, told apart by every kind of colour vision, and also as greys.
+TRAIN_COLOUR, TEST_COLOUR = "#0072B2", "#D55E00"
+PIXELS_PER_INCH = 150
+# Of a confusion matrix: beyond 36 classes the cells shrink, as 256 whole ones would take 1.8 GB to draw.
+LARGEST_INCHES = 20
+
+
+def plot_history(history: History, path: str | os.PathLike) -> None:
+    """Draw the learning curves of a training run: loss and error after each epoch, on the training and the test set.
+
+    Parameters
+    ----------
+    history : History
+        With at least one row.
+    path : str or os.PathLike
+        Where the PNG goes, all of it or nothing.
+
+    Raises
+    ------
+    ValueError
+        If the history has no row.
+    OSError
+        If the file cannot be written.
+    """
+    if not history.rows:
+        raise ValueError("the history has no row to draw")
+    epochs = [row.epoch for row in history.rows]
+    figure = Figure(figsize=(9, 3.6), dpi=PIXELS_PER_INCH, layout="constrained")
+    panels = figure.subplots(1, 2)
+    quantities = (("loss", "loss (nats)", 1), ("err", "error (%)", 100))
+    for axes, (quantity, label, unit) in zip(panels, quantities, strict=True):
+        for which, colour, style in (("train", TRAIN_COLOUR, "o--"), ("test", TEST_COLOUR, "o-")):
+            values = [unit * getattr(row, f"{which}_{quantity}") for row in history.rows]
+            axes.plot(epochs, values, style, color=colour, markersize=4, label=f"{which} set")
+        axes.update_datalim([(epochs[0], 0)])
+        axes.autoscale_view()
+        axes.set_ylim(bottom=0)
+        axes.set(xlabel="epoch", ylabel=label)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].legend(frameon=False)
+    write_png(figure, path)
+
+
+def plot_confusion(matrix: ArrayLike, path: str | os.PathLike) -> None:
+    """Draw a confusion matrix: how often each class was taken for each other.
+
+    The colours are those of the mistakes alone; what was right is grey, as it is a hundred times as much.
+
+    Parameters
+    ----------
+    matrix : array_like of integers, shape (num_classes, num_classes)
+        Row k counts the examples of class k by the class that was predicted.
+    path : str or os.PathLike
+        Where the PNG goes, all of it or nothing.
+
+    Raises
+    ------
+    ValueError
+        If the matrix is not square.
+    OSError
+        If the file cannot be written.
+    """
+    matrix = np.asarray(matrix)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        raise ValueError(f"the matrix must be square, (num_classes, num_classes), got shape {matrix.shape}")
+    num_classes, right = len(matrix), np.eye(len(matrix), dtype=bool)
+    mistakes = np.where(right, 0, matrix)
+    most = max(1, mistakes.max())
+    inches = min(max(5, 0.55 * num_classes), LARGEST_INCHES)
+    figure = Figure(figsize=(inches, inches), dpi=PIXELS_PER_INCH, layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(mistakes, cmap="Oranges", vmax=most)
+    axes.imshow(np.where(right, 0.9, np.nan), cmap="gray", vmin=0, vmax=1)
+    size = min(10, 28 * inches / num_classes)
+    for true, predicted in np.argwhere(matrix):
+        colour = "white" if mistakes[true, predicted] > 0.6 * most else "black"
+        axes.text(predicted, true, matrix[true, predicted], color=colour, size=size, ha="center", va="center")
+    axes.set_title(f"{mistakes.sum():,} of {matrix.sum():,} examples mistaken")
+    axes.set(xlabel="predicted class", ylabel="true class", xticks=range(num_classes), yticks=range(num_classes))
+    axes.tick_params(length=0, labelsize=size)
+    axes.spines[:].set_visible(False)
+    write_png(figure, path)
+
+
+def write_png(figure: Figure, path: str | os.PathLike) -> None:
+    """Render a figure without pyplot's global state and write it as PNG, all of it or nothing."""
+    picture = BytesIO()
+    FigureCanvasAgg(figure).print_png(picture)
+    with replacing(path) as file:
+        file.write(picture.getvalue())

@@ -1,0 +1,271 @@
+import os
+import re
+import subprocess
+import sys
+
+import numba
+import numpy as np
+import pytest
+
+from fastml import cli, evaluate, predict, train_nn, train_softmax
+from fastml.cli import format_matrix, main, progress_bar
+from fastml.datasets import load_mnist, write_idx
+from fastml.training import TABLE_HEAD
+from fastml.weights import load_weights, save_weights
+
+NUM_EXAMPLES, NUM_CLASSES = 300, 3
+ROW = re.compile(r"\|  [ \d]{4} \|    \d\.\d{5} \|   [01]\.\d{5} \|   \d\.\d{5} \|  [01]\.\d{5} \|")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A directory of three classes of 4 x 4 images, each bright in its own row, in noise."""
+    directory = tmp_path_factory.mktemp("data")
+    random = np.random.default_rng(0)
+    for which, count in (("train", NUM_EXAMPLES), ("t10k", 90)):
+        labels = np.arange(count, dtype=np.uint8) % NUM_CLASSES
+        images = random.integers(0, 160, (count, 4, 4), np.uint8)
+        images[np.arange(count), labels] += 80
+        write_idx(directory / f"{which}-images-idx3-ubyte", images)
+        write_idx(directory / f"{which}-labels-idx1-ubyte", labels)
+    return str(directory)
+
+
+@pytest.fixture
+def weights_file(tmp_path):
+    path = tmp_path / "weights.npz"
+    random = np.random.default_rng(0)
+    save_weights(path, (random.standard_normal((16, NUM_CLASSES)).astype(np.float32),), {})
+    return path
+
+
+@pytest.fixture(autouse=True)
+def same_threads_after():
+    threads = numba.get_num_threads()
+    yield
+    numba.set_num_threads(threads)
+
+
+def refuse(capsys, argv, status=2):
+    """Return the one line on stderr that ends the command with that status."""
+    try:
+        found = main([str(argument) for argument in argv])
+    except SystemExit as exit:
+        found = exit.code
+    captured = capsys.readouterr()
+    assert found == status
+    assert "Traceback" not in captured.err
+    *_, line = captured.err.splitlines()
+    assert re.match(r"fastml( train| evaluate)?: error: \S", line)
+    return line
+
+
+@pytest.mark.parametrize(
+    ("model", "train", "settings"),
+    [
+        ("nn", train_nn, {"hidden_dim": 8, "seed": 5}),
+        ("softmax", train_softmax, {}),
+    ],
+)
+def test_train_prints_what_the_library_trains_and_saves_its_weights(capsys, tmp_path, data, model, train, settings):
+    saved = tmp_path / "weights.npz"
+    argv = ["train", "--model", model, "--hidden", "8", "--seed", "5", "--epochs", "3", "--lr", "0.5", "--batch", "7"]
+    assert main([*argv, "--data", data, "--save", str(saved), "--threads", "1"]) == 0
+    assert numba.get_num_threads() == 1
+    *table, summary = capsys.readouterr().out.splitlines()
+
+    train_set, test_set = load_mnist(data, raw=True)
+    history = train(*train_set, *test_set, epochs=3, lr=0.5, batch=7, scale=1 / 255, **settings)
+    assert table == capsys.readouterr().out.splitlines()
+    assert table[0] == TABLE_HEAD
+    assert len(table) == 4
+    assert all(ROW.fullmatch(row) for row in table[1:])
+    assert re.fullmatch(r"test error \d+\.\d\d%; \d+\.\d\d s of training, [\d,]+ examples per second", summary)
+    weights, found = load_weights(saved)
+    assert found == {"model": model, "epochs": 3, "lr": 0.5, "batch": 7, **settings}
+    for W, expected in zip(weights, history.weights, strict=True):
+        np.testing.assert_array_equal(W, expected, strict=True)
+
+
+def test_evaluate_prints_loss_error_and_confusion_matrix(capsys, tmp_path, data, weights_file):
+    picture = tmp_path / "confusion.png"
+    assert main(["evaluate", str(weights_file), "--data", data, "--plot", str(picture)]) == 0
+    first, second, *table = capsys.readouterr().out.splitlines()
+    (theta,), _ = load_weights(weights_file)
+    _, (X, y) = load_mnist(data, raw=True)
+    loss, err = evaluate(X, y, theta, scale=1 / 255)
+    assert first == f"test loss {loss:.5f}, test error {err:.2%} of 90 examples"
+    assert second == "rows: true class, columns: predicted class"
+    head, *rows = (list(map(int, line.split())) for line in table)
+    assert head == [0, 1, 2]
+    predictions = predict(X, theta, scale=1 / 255)
+    for true, row in enumerate(rows):
+        assert row == [true, *(np.count_nonzero(predictions[y == true] == k) for k in range(NUM_CLASSES))]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_matrix_is_aligned():
+    matrix = np.diag(np.arange(11))
+    matrix[10, 0] = 1000
+    lines = format_matrix(matrix).splitlines()
+    assert lines[0] == "       0     1     2     3     4     5     6     7     8     9    10"
+    assert lines[11] == "10  1000     0     0     0     0     0     0     0     0     0    10"
+
+
+def test_plot_of_a_training_run(tmp_path, data):
+    picture = tmp_path / "curves.png"
+    assert main(["train", "--hidden", "4", "--epochs", "1", "--data", data, "--plot", str(picture)]) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_info(capsys):
+    assert main(["info"]) == 0
+    facts = dict(re.split(r"  +", line, maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert facts["numpy"] == np.__version__
+    assert facts["numba"] == numba.__version__
+    assert facts["threading layer"] == numba.threading_layer()
+    assert int(facts["threads"]) == numba.get_num_threads()
+    assert re.fullmatch("(128|256|512) bits", facts["vectors"])
+
+
+@pytest.mark.parametrize(
+    ("argv", "match"),
+    [
+        ([], "required"),
+        (["fly"], "invalid choice: 'fly'"),
+        (["evaluate"], "required: FILE.npz"),
+        (["train", "--model", "tree"], "invalid choice: 'tree'"),
+        (["train", "--hidden", "0"], "--hidden: must be at least 1, got 0"),
+        (["train", "--epochs", "0"], "--epochs: must be at least 1, got 0"),
+        (["train", "--batch", "1.5"], "--batch: invalid integer value: '1.5'"),
+        (["train", "--lr", "fast"], "--lr: invalid real value: 'fast'"),
+        (["train", "--lr", "nan"], "--lr: must be finite, got nan"),
+        (["train", "--seed", "-1"], "--seed: must be from 0 to 4294967295, got -1"),
+        (["train", "--threads", "0"], "--threads: must be from 1 to"),
+        (["train", "--threads", str(numba.config.NUMBA_NUM_THREADS + 1)], "--threads: must be from 1 to"),
+        (["train", "--save", "weights"], "--save: must end in .npz, got weights"),
+        (["train", "--plot", "curves.svg"], "--plot: must end in .png, got curves.svg"),
+        (["evaluate", "w.npz", "--plot", "matrix.pdf"], "--plot: must end in .png, got matrix.pdf"),
+    ],
+)
+def test_wrong_arguments(capsys, argv, match):
+    assert match in refuse(capsys, argv)
+
+
+@pytest.mark.parametrize("option", ["--save", "--plot"])
+@pytest.mark.parametrize(("place", "match"), [("missing", "there is no directory"), ("taken", "it is a directory")])
+def test_destination_is_checked_before_the_training(capsys, monkeypatch, tmp_path, data, option, place, match):
+    monkeypatch.delattr(cli, "train_nn")
+    suffix = {"--save": ".npz", "--plot": ".png"}[option]
+    (tmp_path / f"taken{suffix}").mkdir()
+    path = tmp_path / {"missing": f"missing/file{suffix}", "taken": f"taken{suffix}"}[place]
+    assert match in refuse(capsys, ["train", "--data", data, option, path])
+
+
+def test_directory_without_permission(capsys, monkeypatch, tmp_path, data):
+    # Asked instead of tried out: root may write everywhere.
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    path = tmp_path / "weights.npz"
+    assert "no permission" in refuse(capsys, ["train", "--data", data, "--save", path])
+
+
+def test_missing_matplotlib_is_told_before_the_training(capsys, monkeypatch, tmp_path, data):
+    monkeypatch.delattr(cli, "train_nn")
+    monkeypatch.delitem(sys.modules, "fastml.plotting", raising=False)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    argv = ["train", "--data", data, "--plot", tmp_path / "curves.png"]
+    assert "pip install 'fastml[plot]'" in refuse(capsys, argv)
+
+
+def test_data_that_are_not_there(capsys, tmp_path):
+    assert f"{tmp_path} holds none of" in refuse(capsys, ["train", "--data", tmp_path])
+
+
+def test_data_that_are_not_idx(capsys, tmp_path):
+    for which in ("train", "t10k"):
+        for kind in ("images-idx3", "labels-idx1"):
+            (tmp_path / f"{which}-{kind}-ubyte").write_text("<html>")
+    assert "magic number" in refuse(capsys, ["train", "--data", tmp_path])
+
+
+@pytest.mark.parametrize(
+    ("shape", "match"),
+    [((15, 3), "X must have 15 columns"), ((16, 2), "y[2] is 2; labels must lie in [0, 2)")],
+)
+def test_model_that_does_not_fit_the_data(capsys, tmp_path, data, shape, match):
+    path = tmp_path / "weights.npz"
+    save_weights(path, (np.zeros(shape),), {})
+    assert match in refuse(capsys, ["evaluate", path, "--data", data])
+
+
+def test_files_that_are_no_weights(capsys, tmp_path, data):
+    path = tmp_path / "weights.npz"
+    assert "No such file" in refuse(capsys, ["evaluate", path, "--data", data])
+    assert "directory" in refuse(capsys, ["evaluate", tmp_path, "--data", data])
+    path.write_bytes(b"not a zip file")
+    assert f"{path} is no file of weights" in refuse(capsys, ["evaluate", path, "--data", data])
+
+
+def test_loss_that_is_not_finite(capsys, tmp_path, data):
+    path = tmp_path / "weights.npz"
+    line = refuse(capsys, ["train", "--data", data, "--hidden", "4", "--lr", "1e38", "--save", path], status=1)
+    assert "smaller lr" in line
+    assert not path.exists()
+    save_weights(path, (np.full((16, 3), np.nan),), {})
+    assert "is nan" in refuse(capsys, ["evaluate", path, "--data", data], status=1)
+
+
+def test_hidden_layer_beyond_memory(capsys, data):
+    assert "Unable to allocate" in refuse(capsys, ["train", "--data", data, "--hidden", 10**14])
+
+
+def test_interrupt_is_one_line_and_130(capsys, monkeypatch, data):
+    def interrupt(*arguments, **settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "train_nn", interrupt)
+    assert main(["train", "--data", data]) == 130
+    assert capsys.readouterr() == ("", "fastml: interrupted\n")
+
+
+def test_compiling_is_said_once(capsys):
+    notice = cli.CompileNotice()
+    for _ in range(2):
+        notice.on_start(None)
+        notice.on_end(None)
+    assert capsys.readouterr() == ("", "fastml: compiling the kernels, some seconds ...\n")
+
+
+def test_bar_shows_on_a_terminal_alone(capsys, monkeypatch):
+    for terminal in (False, True):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda terminal=terminal: terminal)
+        monkeypatch.setattr(cli, "BAR_DELAY_SECONDS", 0)
+        with progress_bar() as progress:
+            progress(100, 200)
+            progress(200, 200)
+            progress(100, 200)
+        assert ("/200 " in capsys.readouterr().err) == terminal
+
+
+def test_no_bar_without_tqdm(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    with progress_bar() as progress:
+        assert progress is None
+
+
+def run_module(*argv, **streams):
+    return subprocess.run([sys.executable, "-m", "fastml", *argv], stderr=subprocess.PIPE, text=True, **streams)
+
+
+def test_runs_as_a_module():
+    completed = run_module("--version", stdout=subprocess.PIPE)
+    assert (completed.returncode, completed.stderr) == (0, "")
+    assert re.fullmatch(r"fastml \d+\.\d+\.\d+\n", completed.stdout)
+
+
+def test_reader_that_goes_away_is_no_error():
+    reader, writer = os.pipe()
+    os.close(reader)
+    completed = run_module("info", stdout=writer)
+    os.close(writer)
+    assert (completed.returncode, completed.stderr) == (1, "")
