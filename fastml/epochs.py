@@ -63,8 +63,8 @@ def softmax_regression_epoch(
 
     Notes
     -----
-    KeyboardInterrupt, or an error in `progress`, leaves theta as after the last finished slice of whole batches. A
-    pixel that is exactly 0 contributes nothing, even to a weight that is infinite or NaN.
+    KeyboardInterrupt, or an error in `progress`, leaves theta as after the last finished slice of whole batches. NaN
+    and infinity travel as in NumPy. The result has the same bits for any number of threads and any threading layer.
 
     References
     ----------
@@ -121,7 +121,8 @@ def nn_epoch(
 
     Notes
     -----
-    As for `softmax_regression_epoch`: an interrupt leaves both weights as after the last finished slice.
+    As for `softmax_regression_epoch`, with one exception for NaN and infinity: the kernels skip a pixel that is exactly
+    0 in each of the rows that they take together, so it contributes nothing, even to a weight that is not finite.
 
     References
     ----------
@@ -181,13 +182,13 @@ def run_epoch(
         scale = dtype.type(scale)
     workers = numba.get_num_threads()
     packed = model.pack(dtype, *weights.values())
-    scratch = model.scratch(size, input_dim, packed)
+    scratch = model.scratch(size, input_dim, workers, packed)
     try:
         for start, stop in slices(rows, size):
             features, indices = rows.take(start, stop)
             labels = (y[start:stop] if order is None else y[order[start:stop]]).astype(np.int64)
             with jit.parallel_lock:
-                model.run_slice(features, indices, labels, size, rate, short_rate, scale, workers, packed, scratch)
+                model.run(features, indices, labels, size, rate, short_rate, scale, True, workers, packed, scratch)
             if progress is not None:
                 progress(stop, rows.count)
     finally:

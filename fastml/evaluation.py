@@ -207,14 +207,18 @@ def logit_blocks(X: NDArray, weights: tuple[NDArray, ...], scale: float) -> Iter
     rows = Rows(X, None, dtype, model)
     block = max(1, min(BLOCK, rows.most))
     packed = model.pack(dtype, *weights)
-    scratch = model.scratch(block, X.shape[1], packed)
+    workers = numba.get_num_threads()
+    scratch = model.scratch(block, X.shape[1], workers, packed)
     with np.errstate(over="ignore"):
         scale = dtype.type(scale)
+    labels, zero = np.zeros(block, np.int64), dtype.type(0)
     for start in range(0, rows.count, block):
         stop = min(start + block, rows.count)
         features, indices = rows.take(start, stop)
         with jit.parallel_lock:
-            model.forward(features, indices, scale, numba.get_num_threads(), packed, scratch)
+            model.run(
+                features, indices, labels[: stop - start], block, zero, zero, scale, False, workers, packed, scratch
+            )
         yield start, scratch.logits[: stop - start, : packed.num_classes]
 
 

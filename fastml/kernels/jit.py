@@ -84,11 +84,6 @@ def helper(py_func: Callable) -> Callable:
     return numba.njit(**OPTIONS)(py_func)
 
 
-def micro_kernel(py_func: Callable) -> Callable:
-    """Compile a part of a kernel that must be inlined: what it returns stays in registers."""
-    return numba.njit(forceinline=True, **OPTIONS)(py_func)
-
-
 def kernel(py_func: Callable) -> Callable:
     """Compile what Python calls, serial loops only, with a cache on disk where a directory can be written."""
     return cached(numba.njit(**OPTIONS)(py_func))

@@ -2,10 +2,16 @@
 
 A batch goes through four regions; in each, every worker writes only what it owns, and all meet before the next:
 
-1. by groups of rows: pack the rows, list the pixels that are not zero in each group;
-2. by groups of pixels: list the rows that are not zero in each; by tiles (panel x rows): hidden = relu(X W1);
-3. by groups of rows: logits = hidden W2, softmax, dlogits, dhidden;
-4. by tiles (panel x pixels): W2 += hidden^T dlogits, W1 += X^T dhidden, the step's factor being in dlogits.
+1. by groups of rows: pack the rows, list the pixels that are not zero in each group; by panels: the previous batch's
+   update of W2, which 4 had still to read;
+2. by groups of pixels: list the rows that are not zero in each; by tiles (panel x rows): hidden = relu(X W1) and, while
+   it is at hand, the panel's part of logits = hidden W2;
+3. by groups of rows: the partial logits added in the order of the panels, softmax, dlogits;
+4. by panels: dhidden; by tiles (panel x pixels): W1 += X^T dhidden, the step's factor being in dlogits. Workers that
+   share a panel compute its dhidden twice, each in memory of its own: that is cheaper than to meet once more.
+
+What a worker owns lies in the same panels in 2 and in 4: hidden and dhidden never travel between cores (a first version
+that split 3 by rows of hidden lost a third of the second core to that).
 """
 
 from typing import NamedTuple
@@ -16,31 +22,17 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastml.kernels import panels
 from fastml.kernels.jit import helper, parallel_kernel
-from fastml.kernels.panels import CLASSES, MOST_VECTORS, ROWS, aligned_zeros, first_tile, padded, padded_size, share
+from fastml.kernels.panels import CLASSES, ROWS, add_up, aligned_zeros, first_tile, padded, padded_size, share
 from fastml.kernels.pattern import list_pixels, list_rows, pack_row
-from fastml.kernels.simd import (
-    MASK_BITS,
-    add_dot,
-    add_outer_columns,
-    add_outer_rows,
-    lanes_of,
-    load_tile,
-    mask_tile,
-    prefetch,
-    relu_tile,
-    store_tile,
-    sum_tile,
-    zero_tile,
-)
-from fastml.kernels.softmax import softmax_row, sort_by_label
+from fastml.kernels.simd import MASK_BITS
+from fastml.kernels.softmax import add_partial_logits, compute_dlogits, sort_by_label
+from fastml.kernels.tiles import class_tiles, dhidden_tiles, forward_tiles, logit_tiles, update_tiles
 
-# How far ahead in a list of pixels the rows of W1 are asked for: alone on its machine a core gains 1.5 % by it, with
-# neighbours that press on the caches 6 %; 4 and 8 are alike.
-AHEAD = 4
 # What the beginning and end of a tile cost, in steps of its loop: a mispredicted branch, and to load and store it.
 TILE_OVERHEAD = 6
 
 
+REGIONS = 4
 # The kernels find the rows of X by their indices, so that an order costs no copy.
 GATHERS = True
 
@@ -68,8 +60,9 @@ class Scratch(NamedTuple):
     rows_listed: NDArray
     rows_begin: NDArray
     hidden: NDArray
-    dhidden: NDArray
+    partial: NDArray
     logits: NDArray
+    dhidden: NDArray
 
 
 def row_multiple(dtype: DTypeLike) -> int:
@@ -94,8 +87,8 @@ def unpack(packed: Weights, W1: NDArray, W2: NDArray) -> None:
     panels.unpack(packed.W2, W2.T)
 
 
-def scratch(batch: int, input_dim: int, packed: Weights) -> Scratch:
-    """Return memory for batches of up to batch rows."""
+def scratch(batch: int, input_dim: int, workers: int, packed: Weights) -> Scratch:
+    """Return memory for batches of up to batch rows and a number of workers."""
     dtype = packed.W1.dtype
     rows, row_groups = padded(batch, MASK_BITS), padded(batch, MASK_BITS) // ROWS
     pixels, pixel_groups = padded(input_dim, MASK_BITS), padded(input_dim, ROWS) // ROWS
@@ -113,111 +106,19 @@ def scratch(batch: int, input_dim: int, packed: Weights) -> Scratch:
         rows_listed=np.zeros(pixel_groups, np.int64),
         rows_begin=np.zeros(pixel_groups + 1, np.int64),
         hidden=aligned_zeros((count, rows, width), dtype),
-        dhidden=aligned_zeros((count, rows, width), dtype),
+        partial=aligned_zeros((count, row_groups, packed.W2.shape[1] // CLASSES, ROWS * CLASSES), dtype),
         logits=aligned_zeros((rows, packed.W2.shape[1]), dtype),
+        dhidden=aligned_zeros((workers, rows, width), dtype),
     )
 
 
-def by_width(make):
-    """Return a function whose first argument chooses between make(1), make(2) ... make(MOST_VECTORS).
-
-    The number of vectors of a tile is a part of its type, so each width is compiled on its own.
-    """
-
-    def choice(vectors, chosen, otherwise):
-        @helper
-        def choose(width, *arguments):
-            if width == vectors:
-                chosen(*arguments)
-            else:
-                otherwise(*arguments) if vectors == 2 else otherwise(width, *arguments)
-
-        return choose
-
-    function = make(1)
-    for vectors in range(2, MOST_VECTORS + 1):
-        function = choice(vectors, make(vectors), function)
-    return function
-
-
-@by_width
-def forward_tiles(vectors):
-    @helper
-    def forward_tiles(X, pixels, listed, W1, hidden, first, last):
-        """hidden = relu(X W1) for groups of rows first to last of a panel."""
-        for g in range(first, last):
-            tile = zero_tile(ROWS, vectors, W1)
-            for t in range(listed[g]):
-                j = np.intp(pixels[g, t])
-                ahead = np.intp(pixels[g, t + AHEAD])
-                for v in range(vectors):
-                    prefetch(W1, ahead, v * lanes_of(W1))
-                tile = add_outer_rows(tile, X, g * ROWS, j, W1, j, 0)
-            store_tile(relu_tile(tile), hidden, g * ROWS, 0)
-
-    return forward_tiles
-
-
-@by_width
-def dhidden_tiles(vectors):
-    @helper
-    def dhidden_tiles(dlogits, num_classes, W2, hidden, dhidden, first, last):
-        """dhidden = (dlogits W2^T) * (hidden > 0) for groups of rows first to last of a panel."""
-        for g in range(first, last):
-            tile = zero_tile(ROWS, vectors, W2)
-            for k in range(num_classes):
-                tile = add_outer_rows(tile, dlogits, g * ROWS, k, W2, k, 0)
-            store_tile(mask_tile(tile, hidden, g * ROWS, 0), dhidden, g * ROWS, 0)
-
-    return dhidden_tiles
-
-
-@by_width
-def update_tiles(vectors):
-    @helper
-    def update_tiles(X, rows, listed, dhidden, W1, first, last):
-        """W1 += X^T dhidden for groups of pixels first to last of a panel."""
-        for g in range(first, last):
-            if listed[g] == 0:
-                continue
-            tile = load_tile(zero_tile(ROWS, vectors, W1), W1, g * ROWS, 0)
-            for t in range(listed[g]):
-                i = np.intp(rows[g, t])
-                tile = add_outer_columns(tile, X, i, g * ROWS, dhidden, i, 0)
-            store_tile(tile, W1, g * ROWS, 0)
-
-    return update_tiles
-
-
-@by_width
-def update_classes(vectors):
-    @helper
-    def update_classes(dlogits, count, hidden, W2):
-        """W2 += dlogits^T hidden, over count rows, for a panel."""
-        for k in range(0, W2.shape[0], CLASSES):
-            tile = load_tile(zero_tile(CLASSES, vectors, W2), W2, k, 0)
-            for i in range(count):
-                tile = add_outer_columns(tile, dlogits, i, k, hidden, i, 0)
-            store_tile(tile, W2, k, 0)
-
-    return update_classes
-
-
 @helper
-def accumulate(listed, size, begins):
-    """Write the work of the groups before each of size groups to begins, and return begins up to the last."""
-    for g in range(size):
-        begins[g + 1] = begins[g] + listed[g] + TILE_OVERHEAD
-    return begins[: size + 1]
-
-
-@helper
-def pack_rows(X, rows, count, scale, scratch, worker, workers):
+def pack_rows(X, rows, scale, scratch, worker, workers):
     """Region 1: pack a worker's groups of rows and list their pixels that are not zero."""
-    first, last = share(padded_size(count, MASK_BITS) // ROWS, worker, workers)
+    first, last = share(padded_size(rows.size, MASK_BITS) // ROWS, worker, workers)
     for g in range(first, last):
         for i in range(g * ROWS, (g + 1) * ROWS):
-            if i < count:
+            if i < rows.size:
                 pack_row(X[rows[scratch.order[i]]], scale, scratch.X, scratch.masks, i)
             else:
                 scratch.masks[:, i] = 0
@@ -225,17 +126,26 @@ def pack_rows(X, rows, count, scale, scratch, worker, workers):
 
 
 @helper
+def update_W2(count, scratch, weights, worker, workers):
+    """Region 1: the previous batch's update, of count rows, of a worker's panels of W2."""
+    offsets = weights.offsets
+    first, last = share(offsets.size - 1, worker, workers)
+    for p in range(first, last):
+        class_tiles(offsets[p + 1] - offsets[p], scratch.logits, count, scratch.hidden[p], weights.W2[p])
+
+
+@helper
 def list_all_rows(count, scratch, worker, workers):
-    """Region 2, the first part: list the rows that are not zero in a worker's groups of pixels."""
+    """Region 2: list the rows that are not zero in a worker's groups of pixels."""
     first, last = share(scratch.rows_listed.size, worker, workers)
     for g in range(first, last):
         scratch.rows_listed[g] = list_rows(scratch.masks, count, g, scratch.rows)
 
 
 @helper
-def compute_hidden(scratch, begins, weights, worker, workers):
-    """Region 2, the second part: a worker's tiles of hidden."""
-    offsets = weights.offsets
+def compute_hidden(count, scratch, weights, worker, workers):
+    """Region 2: a worker's tiles of hidden and their partial logits."""
+    offsets, begins = weights.offsets, scratch.pixels_begin[: padded_size(count, ROWS) // ROWS + 1]
     low, high = share(offsets[-1] * begins[-1], worker, workers)
     for p in range(offsets.size - 1):
         width = offsets[p + 1] - offsets[p]
@@ -243,104 +153,88 @@ def compute_hidden(scratch, begins, weights, worker, workers):
         forward_tiles(
             width, scratch.X, scratch.pixels, scratch.pixels_listed, weights.W1[p], scratch.hidden[p], first, last
         )
+        logit_tiles(width, scratch.hidden[p], weights.W2[p], scratch.partial[p], first, last)
 
 
 @helper
-def compute_logits(first, last, scratch, weights):
-    """logits = hidden W2 for groups of rows first to last, each sum over the hidden units in their order."""
-    hidden, W2, offsets = scratch.hidden, weights.W2, weights.offsets
-    for g in range(first, last):
-        for k in range(0, W2.shape[1], CLASSES):
-            tile = zero_tile(ROWS, CLASSES, W2)
-            for p in range(offsets.size - 1):
-                hidden_panel, W2_panel = hidden[p], W2[p]
-                for v in range(offsets[p + 1] - offsets[p]):
-                    tile = add_dot(tile, hidden_panel, g * ROWS, W2_panel, k, v * lanes_of(W2))
-            sum_tile(tile, scratch.logits, g * ROWS, k)
-
-
-@helper
-def compute_dlogits_and_dhidden(labels, count, rate, scratch, weights, worker, workers):
-    """Region 3: logits, -rate * dlogits in their place, and dhidden of a worker's groups of rows."""
-    first, last = share(padded_size(count, ROWS) // ROWS, worker, workers)
-    compute_logits(first, last, scratch, weights)
-    for i in range(first * ROWS, min(last * ROWS, count)):
-        softmax_row(scratch.logits[i, : weights.num_classes])
-        for k in range(weights.num_classes):
-            # A label is compared and never an index: none can reach outside the row.
-            onehot = rate if k == labels[scratch.order[i]] else rate * 0
-            scratch.logits[i, k] = onehot - rate * scratch.logits[i, k]
-    for p in range(weights.offsets.size - 1):
-        width = weights.offsets[p + 1] - weights.offsets[p]
-        dhidden_tiles(
-            width,
-            scratch.logits,
-            weights.num_classes,
-            weights.W2[p],
-            scratch.hidden[p],
-            scratch.dhidden[p],
-            first,
-            last,
-        )
-
-
-@helper
-def update(count, scratch, begins, weights, worker, workers):
-    """Region 4: the update of a worker's tiles of W1, and of the panels of W2 whose first tile is its."""
-    offsets = weights.offsets
+def update_W1(count, scratch, weights, worker, workers):
+    """Region 4: dhidden of a worker's panels and the update of its tiles of W1."""
+    offsets, begins, dhidden = weights.offsets, scratch.rows_begin, scratch.dhidden[worker]
     low, high = share(offsets[-1] * begins[-1], worker, workers)
     for p in range(offsets.size - 1):
         width = offsets[p + 1] - offsets[p]
         first, last = first_tile(begins, offsets[p], width, low), first_tile(begins, offsets[p], width, high)
-        if low <= offsets[p] * begins[-1] < high:
-            update_classes(width, scratch.logits, count, scratch.hidden[p], weights.W2[p])
-        update_tiles(
-            width, scratch.X, scratch.rows, scratch.rows_listed, scratch.dhidden[p], weights.W1[p], first, last
+        if first < last:
+            dhidden_tiles(
+                width,
+                scratch.logits,
+                weights.num_classes,
+                weights.W2[p],
+                scratch.hidden[p],
+                dhidden,
+                padded_size(count, ROWS) // ROWS,
+            )
+            update_tiles(width, scratch.X, scratch.rows, scratch.rows_listed, dhidden, weights.W1[p], first, last)
+
+
+@helper
+def prepare(region, labels, count, scratch):
+    """Do what a region needs done once, before its workers begin."""
+    if region == 1:
+        sort_by_label(labels, scratch.labels_begin, scratch.order)
+    elif region == 2:
+        add_up(scratch.pixels_listed, padded_size(count, ROWS) // ROWS, TILE_OVERHEAD, scratch.pixels_begin)
+    elif region == 4:
+        add_up(scratch.rows_listed, scratch.rows_listed.size, TILE_OVERHEAD, scratch.rows_begin)
+
+
+@helper
+def work(region, X, rows, labels, before, rate, scale, weights, scratch, worker, workers):
+    """Do a worker's part of a region."""
+    if region == 1:
+        if before > 0:
+            update_W2(before, scratch, weights, worker, workers)
+        pack_rows(X, rows, scale, scratch, worker, workers)
+    elif region == 2:
+        list_all_rows(rows.size, scratch, worker, workers)
+        compute_hidden(rows.size, scratch, weights, worker, workers)
+    elif region == 3:
+        one = weights.W1.dtype.type(1)
+        compute_dlogits(
+            scratch.partial, labels, scratch.order, rate, one, weights.num_classes, scratch.logits, worker, workers
         )
+    else:
+        update_W1(rows.size, scratch, weights, worker, workers)
 
 
 @parallel_kernel
-def run_slice(X, rows, labels, batch, rate, short_rate, scale, workers, weights, scratch):
-    """Step the weights, in place, over the mini-batches of X[rows], with the given number of workers."""
-    for start in range(0, rows.size, batch):
-        stop = min(start + batch, rows.size)
-        count = stop - start
-        step = rate if count == batch else short_rate
-        batch_rows, batch_labels = rows[start:stop], labels[start:stop]
-        sort_by_label(batch_labels, scratch.labels_begin, scratch.order)
-        if workers == 1:
-            pack_rows(X, batch_rows, count, scale, scratch, 0, 1)
-            begins = accumulate(scratch.pixels_listed, padded_size(count, ROWS) // ROWS, scratch.pixels_begin)
-            list_all_rows(count, scratch, 0, 1)
-            compute_hidden(scratch, begins, weights, 0, 1)
-            begins = accumulate(scratch.rows_listed, scratch.rows_listed.size, scratch.rows_begin)
-            compute_dlogits_and_dhidden(batch_labels, count, step, scratch, weights, 0, 1)
-            update(count, scratch, begins, weights, 0, 1)
-        else:
-            for worker in numba.prange(workers):
-                pack_rows(X, batch_rows, count, scale, scratch, np.intp(worker), workers)
-            begins = accumulate(scratch.pixels_listed, padded_size(count, ROWS) // ROWS, scratch.pixels_begin)
-            for worker in numba.prange(workers):
-                list_all_rows(count, scratch, np.intp(worker), workers)
-                compute_hidden(scratch, begins, weights, np.intp(worker), workers)
-            begins = accumulate(scratch.rows_listed, scratch.rows_listed.size, scratch.rows_begin)
-            for worker in numba.prange(workers):
-                compute_dlogits_and_dhidden(batch_labels, count, step, scratch, weights, np.intp(worker), workers)
-            for worker in numba.prange(workers):
-                update(count, scratch, begins, weights, np.intp(worker), workers)
+def run(X, rows, labels, batch, rate, short_rate, scale, learn, workers, weights, scratch):
+    """Step the weights, in place, over the mini-batches of X[rows], with the given number of workers.
 
-
-@parallel_kernel
-def forward(X, rows, scale, workers, weights, scratch):
-    """Write the logits of X[rows], at most as many as scratch has room for, to scratch.logits."""
-    count = rows.size
-    for i in range(count):
-        scratch.order[i] = i
-    for worker in numba.prange(workers):
-        pack_rows(X, rows, count, scale, scratch, np.intp(worker), workers)
-    begins = accumulate(scratch.pixels_listed, padded_size(count, ROWS) // ROWS, scratch.pixels_begin)
-    for worker in numba.prange(workers):
-        compute_hidden(scratch, begins, weights, np.intp(worker), workers)
-    for worker in numba.prange(workers):
-        first, last = share(padded_size(count, ROWS) // ROWS, np.intp(worker), workers)
-        compute_logits(first, last, scratch, weights)
+    Without learn, end at region 2 of the first batch and write its logits to scratch.logits.
+    """
+    # One round more than there are batches: region 1 of no rows makes the last update of W2.
+    rounds = (rows.size + batch - 1) // batch * REGIONS + 1 if learn else 2
+    for step in range(rounds):
+        region, start = step % REGIONS + 1, step // REGIONS * batch
+        batch_rows, batch_labels = rows[start : start + batch], labels[start : start + batch]
+        before = min(batch, rows.size - start + batch) if start > 0 else 0
+        factor = rate if batch_rows.size == batch else short_rate
+        prepare(region, batch_labels, batch_rows.size, scratch)
+        for worker in numba.prange(workers):
+            work(
+                region,
+                X,
+                batch_rows,
+                batch_labels,
+                before,
+                factor,
+                scale,
+                weights,
+                scratch,
+                np.intp(worker),
+                workers,
+            )
+    if not learn:
+        for g in range(padded_size(rows.size, ROWS) // ROWS):
+            add_partial_logits(scratch.partial, g, weights.W1.dtype.type(1), scratch.logits)

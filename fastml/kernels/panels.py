@@ -4,6 +4,8 @@ A panel is up to `MOST_VECTORS` vectors of neighbouring columns of a matrix, sto
 reads is contiguous. BLAS packs at every call; here weights stay packed for as long as an epoch runs.
 """
 
+import itertools
+
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
@@ -57,7 +59,7 @@ def panel_offsets(columns: int, dtype: DTypeLike) -> NDArray[np.int64]:
 def panel_columns(offsets: NDArray, columns: int, dtype: DTypeLike) -> list[slice]:
     """Return the columns of the matrix that each panel holds."""
     width = lanes(dtype)
-    return [slice(a * width, min(b * width, columns)) for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+    return [slice(a * width, min(b * width, columns)) for a, b in itertools.pairwise(offsets)]
 
 
 def pack(W: NDArray, rows: int, dtype: DTypeLike) -> NDArray:
@@ -74,6 +76,13 @@ def unpack(panels: NDArray, W: NDArray) -> None:
     offsets = panel_offsets(W.shape[1], panels.dtype)
     for panel, columns in zip(panels, panel_columns(offsets, W.shape[1], panels.dtype), strict=True):
         W[:, columns] = panel[: W.shape[0], : columns.stop - columns.start]
+
+
+@helper
+def add_up(listed, groups, overhead, begins):
+    """Write the work before each of groups to begins, and all work at the end: what is listed, and an overhead each."""
+    for g in range(groups):
+        begins[g + 1] = begins[g] + listed[g] + overhead
 
 
 @helper

@@ -94,11 +94,10 @@ def multiply_add(builder, vector, a, b, c):
     return call(builder, f"fmuladd.{vector.suffix}", vector.llvm, a, b, c)
 
 
-def broadcast(builder, vector, scalar):
-    """Return scalar in all lanes."""
-    undefined = ir.Constant(vector.llvm, ir.Undefined)
-    first = builder.insert_element(undefined, scalar, INT32(0))
-    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(INT32, vector.lanes), [0] * vector.lanes))
+def every_lane(builder, llvm, scalar):
+    """Return scalar in all lanes of an LLVM vector type."""
+    first = builder.insert_element(ir.Constant(llvm, ir.Undefined), scalar, INT32(0))
+    return shuffle(builder, first, first, [0] * llvm.count)
 
 
 def load(context, builder, vector, array_type, array, *index):
@@ -141,32 +140,28 @@ def zero_tile(typingctx, rows, vectors, like):
     return tile(rows, vectors, like), lambda context, builder, sig, args: ir.Constant(tile.llvm, None)
 
 
-@intrinsic
-def load_tile(typingctx, tile, A, i, j):
-    """Return a tile of the shape of the given one, with A[i + r, j:] in row r."""
+def storing(add):
+    """Make the intrinsic that stores a tile, or adds it to what is there."""
 
-    def codegen(context, builder, sig, args):
-        value, A_, i_, j_ = args
-        for r, v, number in tile.registers():
-            at = offset(builder, i_, r), offset(builder, j_, v * tile.vector.lanes)
-            value = builder.insert_value(value, load(context, builder, tile.vector, A, A_, *at), number)
-        return value
+    @intrinsic
+    def store_tile(typingctx, tile, A, i, j):
+        def codegen(context, builder, sig, args):
+            value, A_, i_, j_ = args
+            for r, v, number in tile.registers():
+                at = offset(builder, i_, r), offset(builder, j_, v * tile.vector.lanes)
+                register = builder.extract_value(value, number)
+                if add:
+                    register = builder.fadd(register, load(context, builder, tile.vector, A, A_, *at))
+                store(context, builder, tile.vector, register, A, A_, *at)
+            return context.get_dummy_value()
 
-    return tile(tile, A, types.intp, types.intp), codegen
+        return types.void(tile, A, types.intp, types.intp), codegen
+
+    return store_tile
 
 
-@intrinsic
-def store_tile(typingctx, tile, A, i, j):
-    """Store tile[r] in A[i + r, j:]."""
-
-    def codegen(context, builder, sig, args):
-        value, A_, i_, j_ = args
-        for r, v, number in tile.registers():
-            at = offset(builder, i_, r), offset(builder, j_, v * tile.vector.lanes)
-            store(context, builder, tile.vector, builder.extract_value(value, number), A, A_, *at)
-        return context.get_dummy_value()
-
-    return types.void(tile, A, types.intp, types.intp), codegen
+# A[i + r, j:] = tile[r]   and   A[i + r, j:] += tile[r]
+store_tile, add_to_memory = storing(add=False), storing(add=True)
 
 
 @intrinsic
@@ -218,7 +213,7 @@ def outer(columns):
             for r, v, number in tile.registers():
                 if v == 0:
                     at = (i_, offset(builder, j_, r)) if columns else (offset(builder, i_, r), j_)
-                    x = broadcast(builder, vector, builder.load(element(context, builder, X, X_, *at)))
+                    x = every_lane(builder, vector.llvm, builder.load(element(context, builder, X, X_, *at)))
                 total = multiply_add(builder, vector, x, w[v], builder.extract_value(value, number))
                 value = builder.insert_value(value, total, number)
             return value
@@ -251,30 +246,47 @@ def add_dot(typingctx, tile, A, i, B, k, j):
 
 
 @intrinsic
-def sum_tile(typingctx, tile, out, i, k):
-    """Store the sum of the lanes of tile[r, c] in out[i + r, k + c]."""
+def sum_tile(typingctx, tile, out, i):
+    """Store the sum of the lanes of each register of the tile in out[i, number]."""
 
     def codegen(context, builder, sig, args):
-        value, out_, i_, k_ = args
-        for r, c, number in tile.registers():
-            total = sum_lanes(context, builder, tile.vector, builder.extract_value(value, number))
-            builder.store(total, element(context, builder, out, out_, offset(builder, i_, r), offset(builder, k_, c)))
+        value, out_, i_ = args
+        registers = [builder.extract_value(value, number) for _, _, number in tile.registers()]
+        for number in range(0, len(registers), tile.vector.lanes):
+            sums = sum_lanes(builder, registers[number : number + tile.vector.lanes])
+            pointer = element(context, builder, out, out_, i_, ir.Constant(i_.type, number))
+            builder.store(sums, builder.bitcast(pointer, sums.type.as_pointer())).align = tile.dtype.bitwidth // 8
         return context.get_dummy_value()
 
-    return types.void(tile, out, types.intp, types.intp), codegen
+    return types.void(tile, out, types.intp), codegen
 
 
-def sum_lanes(context, builder, vector, value):
-    """Return the sum of the lanes, the upper half added to the lower until one is left: a fixed order on every CPU."""
-    lanes = vector.lanes
-    while lanes > 1:
-        lanes //= 2
-        halves = [[start + lane for lane in range(lanes)] for start in (0, lanes)]
-        low, high = (
-            builder.shuffle_vector(value, value, ir.Constant(ir.VectorType(INT32, lanes), half)) for half in halves
-        )
-        value = builder.fadd(low, high)
-    return builder.extract_element(value, INT32(0))
+def shuffle(builder, a, b, lanes):
+    """Return the given lanes of a and b, counted through both."""
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(INT32, len(lanes)), lanes))
+
+
+def sum_lanes(builder, vectors):
+    """Return the sums of the lanes of each vector, in one vector with a lane for each.
+
+    Each step adds the upper halves of the runs of lanes that belong to one sum to the lower halves, and two vectors
+    become one as long as there are two: 15 additions for 16 sums, in an order that is the same on every CPU.
+    """
+    wanted, run = len(vectors), vectors[0].type.count
+    while len(vectors) & (len(vectors) - 1):
+        vectors = [*vectors, vectors[-1]]
+    while run > 1:
+        run //= 2
+        both = 2 if len(vectors) > 1 else 1
+        low = [lane for lane in range(both * vectors[0].type.count) if lane // run % 2 == 0]
+        pairs = list(zip(vectors[::2], vectors[1::2], strict=True)) if both == 2 else [(vectors[0], vectors[0])]
+        vectors = [
+            builder.fadd(shuffle(builder, a, b, low), shuffle(builder, a, b, [lane + run for lane in low]))
+            for a, b in pairs
+        ]
+    return (
+        vectors[0] if vectors[0].type.count == wanted else shuffle(builder, vectors[0], vectors[0], list(range(wanted)))
+    )
 
 
 @intrinsic
@@ -311,9 +323,9 @@ def meeting_mask(typingctx, masks, c, i, bits):
         lanes = ir.VectorType(ir.IntType(MASK_BITS), MASK_BITS)
         value = builder.load(builder.bitcast(element(context, builder, masks, masks_, c_, i_), lanes.as_pointer()))
         value.align = 2
-        first = builder.insert_element(ir.Constant(lanes, ir.Undefined), bits_, INT32(0))
-        every = builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(INT32, MASK_BITS), [0] * MASK_BITS))
-        met = builder.icmp_unsigned("!=", builder.and_(value, every), ir.Constant(lanes, None))
+        met = builder.icmp_unsigned(
+            "!=", builder.and_(value, every_lane(builder, lanes, bits_)), ir.Constant(lanes, None)
+        )
         return builder.bitcast(met, ir.IntType(MASK_BITS))
 
     return types.uint16(masks, types.intp, types.intp, types.uint16), codegen
@@ -329,9 +341,8 @@ def append_indices(typingctx, indices, g, count, mask, base):
     def codegen(context, builder, sig, args):
         indices_, g_, count_, mask_, base_ = args
         lanes = ir.VectorType(INT32, MASK_BITS)
-        first = builder.insert_element(ir.Constant(lanes, ir.Undefined), builder.trunc(base_, INT32), INT32(0))
-        every = builder.shuffle_vector(first, first, ir.Constant(lanes, [0] * MASK_BITS))
-        value = builder.add(every, ir.Constant(lanes, list(range(MASK_BITS))))
+        value = every_lane(builder, lanes, builder.trunc(base_, INT32))
+        value = builder.add(value, ir.Constant(lanes, list(range(MASK_BITS))))
         chosen = builder.bitcast(mask_, ir.VectorType(ir.IntType(1), MASK_BITS))
         name = f"experimental.vector.compress.v{MASK_BITS}i32"
         value = call(builder, name, lanes, value, chosen, ir.Constant(lanes, ir.Undefined))

@@ -3,6 +3,7 @@
 import numpy as np
 
 from fastml.kernels.jit import helper, kernel
+from fastml.kernels.panels import CLASSES, ROWS, padded_size, share
 
 
 @helper
@@ -44,6 +45,38 @@ def sort_by_label(labels, begins, order):
         label = min(max(labels[i], 0), last)
         order[begins[label]] = i
         begins[label] += 1
+
+
+@helper
+def add_partial_logits(partial, g, scale, logits):
+    """Write the logits of a group of rows: scale times the partial logits of all panels, added in their order.
+
+    partial (panels, groups, class tiles, ROWS * CLASSES) is as `sum_tile` stores it.
+    """
+    for c in range(partial.shape[2]):
+        for number in range(ROWS * CLASSES):
+            total = partial[0, g, c, number]
+            for p in range(1, partial.shape[0]):
+                total += partial[p, g, c, number]
+            logits[g * ROWS + number // CLASSES, c * CLASSES + number % CLASSES] = total * scale
+
+
+@helper
+def compute_dlogits(partial, labels, order, rate, scale, num_classes, logits, worker, workers):
+    """Write the logits, and in their place -rate * scale * dlogits, of a worker's groups of rows.
+
+    The label of row i is labels[order[i]].
+    """
+    first, last = share(padded_size(labels.size, ROWS) // ROWS, worker, workers)
+    for g in range(first, last):
+        add_partial_logits(partial, g, scale, logits)
+    for i in range(first * ROWS, min(last * ROWS, labels.size)):
+        softmax_row(logits[i, :num_classes])
+        label = labels[order[i]]
+        for k in range(num_classes):
+            # The label is compared and never an index: none can reach outside the row.
+            onehot = rate if k == label else rate * 0
+            logits[i, k] = (onehot - rate * logits[i, k]) * scale
 
 
 @kernel

@@ -20,18 +20,10 @@ from numpy.typing import DTypeLike, NDArray
 from fastml.kernels import panels
 from fastml.kernels.jit import helper, parallel_kernel
 from fastml.kernels.panels import CLASSES, ROWS, aligned_zeros, padded, padded_size, share
-from fastml.kernels.simd import (
-    add_dot,
-    add_outer_columns,
-    lanes_of,
-    load_tile,
-    prefetch,
-    store_tile,
-    sum_tile,
-    zero_tile,
-)
-from fastml.kernels.softmax import softmax_row
+from fastml.kernels.simd import add_dot, add_outer_columns, add_to_memory, lanes_of, prefetch, sum_tile, zero_tile
+from fastml.kernels.softmax import add_partial_logits, compute_dlogits
 
+REGIONS = 3
 # Whether the kernels find the rows of X by their indices; these want them one behind the other.
 GATHERS = False
 # Vectors of pixels of an update tile.
@@ -50,6 +42,7 @@ class Weights(NamedTuple):
 class Scratch(NamedTuple):
     """Memory for a batch."""
 
+    order: NDArray
     partial: NDArray
     logits: NDArray
 
@@ -72,27 +65,31 @@ def unpack(packed: Weights, theta: NDArray) -> None:
     theta[...] = packed.theta[: packed.num_classes, : theta.shape[0]].T
 
 
-def scratch(batch: int, input_dim: int, packed: Weights) -> Scratch:
-    """Return memory for batches of up to batch rows."""
-    shape = (padded(batch, ROWS), packed.theta.shape[0])
+def scratch(batch: int, input_dim: int, workers: int, packed: Weights) -> Scratch:
+    """Return memory for batches of up to batch rows; it is the same for any number of workers."""
+    rows, classes = padded(batch, ROWS), packed.theta.shape[0]
     dtype = packed.theta.dtype
-    return Scratch(aligned_zeros((PARTS, *shape), dtype), aligned_zeros(shape, dtype))
+    return Scratch(
+        order=np.arange(rows),
+        partial=aligned_zeros((PARTS, rows // ROWS, classes // CLASSES, ROWS * CLASSES), dtype),
+        logits=aligned_zeros((rows, classes), dtype),
+    )
 
 
 def dot_tiles(rows):
     """Return the function that writes the partial logits of a tile of rows."""
 
     @helper
-    def dot_tiles(X, i, theta, begin, end, partial, at):
-        """partial[at + r] = theta[:, begin:end] X[i + r, begin:end]"""
-        for k in range(0, theta.shape[0], CLASSES):
+    def dot_tiles(X, i, theta, begin, end, partial):
+        """Write partial = theta[:, begin:end] X[i + r, begin:end], a tile of classes after the other."""
+        for c in range(partial.shape[0]):
             tile = zero_tile(rows, CLASSES, theta)
             for j in range(begin, end, lanes_of(theta)):
-                if k == 0:
+                if c == 0:
                     for r in range(rows):
                         prefetch(X, i + rows + r, j)
-                tile = add_dot(tile, X, i, theta, k, j)
-            sum_tile(tile, partial, at, k)
+                tile = add_dot(tile, X, i, theta, c * CLASSES, j)
+            sum_tile(tile, partial, c)
 
     return dot_tiles
 
@@ -105,12 +102,12 @@ def outer_tiles(vectors):
 
     @helper
     def outer_tiles(X, i, count, dlogits, theta, j):
-        """theta[:, j:] += dlogits^T X[i:, j:] for the pixels of a tile."""
+        """Update theta[:, j:] += dlogits^T X[i:, j:] for the pixels of a tile."""
         for k in range(0, theta.shape[0], CLASSES):
-            tile = load_tile(zero_tile(CLASSES, vectors, theta), theta, k, j)
+            tile = zero_tile(CLASSES, vectors, theta)
             for r in range(count):
                 tile = add_outer_columns(tile, dlogits, r, k, X, i + r, j)
-            store_tile(tile, theta, k, j)
+            add_to_memory(tile, theta, k, j)
 
     return outer_tiles
 
@@ -128,35 +125,13 @@ def compute_partial(X, start, count, weights, scratch, worker, workers):
     for tile in range(first, last):
         part, i = tile // groups, tile % groups * ROWS
         begin, end = share(vectors, part, PARTS)
-        partial = scratch.partial[part]
+        partial = scratch.partial[part, tile % groups]
         if i + ROWS <= count:
-            dot_whole_tiles(X, start + i, theta, begin * lanes, end * lanes, partial, i)
+            dot_whole_tiles(X, start + i, theta, begin * lanes, end * lanes, partial)
         else:
-            for r in range(i, count):
-                dot_single_rows(X, start + r, theta, begin * lanes, end * lanes, partial, r)
-
-
-@helper
-def add_parts(i, scale, scratch, num_classes):
-    """Write the logits of row i."""
-    for k in range(num_classes):
-        total = scratch.partial[0, i, k]
-        for part in range(1, PARTS):
-            total += scratch.partial[part, i, k]
-        scratch.logits[i, k] = total * scale
-
-
-@helper
-def compute_dlogits(labels, count, rate, scale, num_classes, scratch, worker, workers):
-    """Region 2: logits, and -rate * scale * dlogits in their place, of a worker's rows."""
-    first, last = share(count, worker, workers)
-    for i in range(first, last):
-        add_parts(i, scale, scratch, num_classes)
-        softmax_row(scratch.logits[i, :num_classes])
-        for k in range(num_classes):
-            # A label is compared and never an index: none can reach outside the row.
-            onehot = rate if k == labels[i] else rate * 0
-            scratch.logits[i, k] = (onehot - rate * scratch.logits[i, k]) * scale
+            for r in range(count - i):
+                row = partial[:, r * CLASSES : (r + 1) * CLASSES]
+                dot_single_rows(X, start + i + r, theta, begin * lanes, end * lanes, row)
 
 
 @helper
@@ -171,32 +146,43 @@ def update(X, start, count, weights, scratch, worker, workers):
         outer_single_vectors(X, start, count, scratch.logits, theta, vector * lanes)
 
 
-@parallel_kernel
-def run_slice(X, rows, labels, batch, rate, short_rate, scale, workers, weights, scratch):
-    """Step theta, in place, over the mini-batches of X[rows], with the given number of workers."""
-    for begin in range(0, rows.size, batch):
-        end = min(begin + batch, rows.size)
-        count, start = end - begin, rows[begin]
-        step = rate if count == batch else short_rate
-        if workers == 1:
-            compute_partial(X, start, count, weights, scratch, 0, 1)
-            compute_dlogits(labels[begin:end], count, step, scale, weights.num_classes, scratch, 0, 1)
-            update(X, start, count, weights, scratch, 0, 1)
-        else:
-            for worker in numba.prange(workers):
-                compute_partial(X, start, count, weights, scratch, np.intp(worker), workers)
-            for worker in numba.prange(workers):
-                compute_dlogits(
-                    labels[begin:end], count, step, scale, weights.num_classes, scratch, np.intp(worker), workers
-                )
-            for worker in numba.prange(workers):
-                update(X, start, count, weights, scratch, np.intp(worker), workers)
+@helper
+def work(region, X, start, labels, rate, scale, weights, scratch, worker, workers):
+    """Do a worker's part of a region, for the rows of X from start on that have the labels."""
+    if region == 1:
+        compute_partial(X, start, labels.size, weights, scratch, worker, workers)
+    elif region == 2:
+        compute_dlogits(
+            scratch.partial, labels, scratch.order, rate, scale, weights.num_classes, scratch.logits, worker, workers
+        )
+    else:
+        update(X, start, labels.size, weights, scratch, worker, workers)
 
 
 @parallel_kernel
-def forward(X, rows, scale, workers, weights, scratch):
-    """Write the logits of X[rows], at most as many as scratch has room for, to scratch.logits."""
-    for worker in numba.prange(workers):
-        compute_partial(X, rows[0], rows.size, weights, scratch, np.intp(worker), workers)
-    for i in range(rows.size):
-        add_parts(i, scale, scratch, weights.num_classes)
+def run(X, rows, labels, batch, rate, short_rate, scale, learn, workers, weights, scratch):
+    """Step theta, in place, over the mini-batches of X[rows], with the given number of workers.
+
+    Without learn, end at region 1 of the first batch and write its logits to scratch.logits.
+    """
+    rounds = (rows.size + batch - 1) // batch * REGIONS if learn else 1
+    for step in range(rounds):
+        region, start = step % REGIONS + 1, step // REGIONS * batch
+        batch_labels = labels[start : start + batch]
+        factor = rate if batch_labels.size == batch else short_rate
+        for worker in numba.prange(workers):
+            work(
+                region,
+                X,
+                rows[start],
+                batch_labels,
+                factor,
+                scale,
+                weights,
+                scratch,
+                np.intp(worker),
+                workers,
+            )
+    if not learn:
+        for g in range(padded_size(rows.size, ROWS) // ROWS):
+            add_partial_logits(scratch.partial, g, scale, scratch.logits)
