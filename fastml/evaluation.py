@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastml import checks
 from fastml.epochs import model_dtype
 from fastml.kernels import jit, network, softmax_regression
-from fastml.kernels.softmax import losses_and_predictions, softmax_rows
+from fastml.kernels.softmax import losses_and_predictions
 from fastml.slices import Rows
 
 # Rows whose logits are in memory at once: enough to keep both cores busy, few enough for their caches.
@@ -187,8 +187,7 @@ def predict_proba(X: ArrayLike, *weights: NDArray, scale: float = 1.0) -> NDArra
     X, scale = check_model_input(X, weights, scale)
     probabilities = np.empty((X.shape[0], weights[-1].shape[1]), model_dtype(weights))
     for start, logits in logit_blocks(X, weights, scale):
-        softmax_rows(logits)
-        probabilities[start : start + len(logits)] = logits
+        probabilities[start : start + len(logits)] = softmax(logits)
     return probabilities
 
 
@@ -219,7 +218,14 @@ def logit_blocks(X: NDArray, weights: tuple[NDArray, ...], scale: float) -> Iter
             model.run(
                 features, indices, labels[: stop - start], block, zero, zero, scale, False, workers, packed, scratch
             )
-        yield start, scratch.logits[: stop - start, : packed.num_classes]
+        logits = scratch.logits.transpose(0, 2, 1).reshape(-1, scratch.logits.shape[1])
+        yield start, logits[: stop - start, : packed.num_classes]
+
+
+def softmax(logits: NDArray) -> NDArray:
+    """Return the softmax of each row of logits."""
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
 
 
 def mean_loss_err(blocks: Iterator[tuple[int, NDArray]], y: NDArray) -> tuple[float, float]:

@@ -106,8 +106,8 @@ def scratch(batch: int, input_dim: int, workers: int, packed: Weights) -> Scratc
         rows_listed=np.zeros(pixel_groups, np.int64),
         rows_begin=np.zeros(pixel_groups + 1, np.int64),
         hidden=aligned_zeros((count, rows, width), dtype),
-        partial=aligned_zeros((count, row_groups, packed.W2.shape[1] // CLASSES, ROWS * CLASSES), dtype),
-        logits=aligned_zeros((rows, packed.W2.shape[1]), dtype),
+        partial=aligned_zeros((count, row_groups, packed.W2.shape[1], ROWS), dtype),
+        logits=aligned_zeros((row_groups, packed.W2.shape[1], ROWS), dtype),
         dhidden=aligned_zeros((workers, rows, width), dtype),
     )
 

@@ -5,11 +5,15 @@ adds outer products or dot products to it. Both are values: an operation returns
 elements and must be C-contiguous; nothing is checked. Loads convert what the array holds to the dtype of the vector.
 """
 
+import math
+import operator
+
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.registry import cpu_target
-from numba.extending import intrinsic, models, register_model
+from numba.extending import intrinsic, models, overload, register_model
 
 BYTE, INT32 = ir.IntType(8), ir.IntType(32)
 # Bits of a mask, whatever the vector length: LLVM cuts a vector of 16 lanes to what the CPU has.
@@ -29,11 +33,11 @@ REGISTER_BYTES, REGISTERS = registers()
 
 
 class Vector(types.Type):
-    """Lanes of a float dtype in one register."""
+    """Lanes of a float dtype, as many as a register holds if it is not said how many."""
 
-    def __init__(self, dtype):
+    def __init__(self, dtype, lanes=None):
         self.dtype = dtype
-        self.lanes = REGISTER_BYTES * 8 // dtype.bitwidth
+        self.lanes = lanes or REGISTER_BYTES * 8 // dtype.bitwidth
         super().__init__(f"Vector({dtype} x {self.lanes})")
 
     @property
@@ -246,15 +250,18 @@ def add_dot(typingctx, tile, A, i, B, k, j):
 
 
 @intrinsic
-def sum_tile(typingctx, tile, out, i):
-    """Store the sum of the lanes of each register of the tile in out[i, number]."""
+def sum_tile(typingctx, tile, out, k):
+    """Store the sum of the lanes of tile[r, c] in out[k + c, r]; out has as many columns as the tile has rows."""
 
     def codegen(context, builder, sig, args):
-        value, out_, i_ = args
-        registers = [builder.extract_value(value, number) for _, _, number in tile.registers()]
+        value, out_, k_ = args
+        registers = [
+            builder.extract_value(value, r * tile.vectors + c) for c in range(tile.vectors) for r in range(tile.rows)
+        ]
         for number in range(0, len(registers), tile.vector.lanes):
             sums = sum_lanes(builder, registers[number : number + tile.vector.lanes])
-            pointer = element(context, builder, out, out_, i_, ir.Constant(i_.type, number))
+            at = offset(builder, k_, number // tile.rows), ir.Constant(k_.type, number % tile.rows)
+            pointer = element(context, builder, out, out_, *at)
             builder.store(sums, builder.bitcast(pointer, sums.type.as_pointer())).align = tile.dtype.bitwidth // 8
         return context.get_dummy_value()
 
@@ -287,6 +294,94 @@ def sum_lanes(builder, vectors):
     return (
         vectors[0] if vectors[0].type.count == wanted else shuffle(builder, vectors[0], vectors[0], list(range(wanted)))
     )
+
+
+@intrinsic(prefer_literal=True)
+def load_vector(typingctx, lanes, A, i):
+    """Return A[i, :lanes], a literal number of lanes."""
+    vector = Vector(A.dtype, lanes.literal_value)
+
+    def codegen(context, builder, sig, args):
+        _, A_, i_ = args
+        return load(context, builder, vector, A, A_, i_, ir.Constant(i_.type, 0))
+
+    return vector(lanes, A, types.intp), codegen
+
+
+@intrinsic
+def store_vector(typingctx, vector, A, i):
+    """Store a vector in A[i, :lanes]."""
+
+    def codegen(context, builder, sig, args):
+        value, A_, i_ = args
+        store(context, builder, vector, value, A, A_, i_, ir.Constant(i_.type, 0))
+        return context.get_dummy_value()
+
+    return types.void(vector, A, types.intp), codegen
+
+
+def lane_by_lane(function, make):
+    """Let a function of two numbers take two vectors, or a vector and a number; make(builder, a, b) is its code."""
+
+    @intrinsic
+    def lanewise(typingctx, a, b):
+        def codegen(context, builder, sig, args):
+            value, other = args
+            return make(builder, value, other if isinstance(b, Vector) else every_lane(builder, a.llvm, other))
+
+        return a(a, b if isinstance(b, Vector) else a.dtype), codegen
+
+    @overload(function)
+    def of_vectors(a, b):
+        if isinstance(a, Vector):
+            return lambda a, b: lanewise(a, b)
+
+
+lane_by_lane(operator.add, ir.IRBuilder.fadd)
+lane_by_lane(operator.sub, ir.IRBuilder.fsub)
+lane_by_lane(operator.mul, ir.IRBuilder.fmul)
+lane_by_lane(operator.truediv, ir.IRBuilder.fdiv)
+lane_by_lane(max, lambda builder, a, b: builder.select(builder.fcmp_ordered(">", b, a), b, a))
+
+
+@intrinsic
+def exp(typingctx, vector):
+    """Return exp of each lane, within 2 units in the last place; below the smallest normal number it is 0.
+
+    x = n log(2) + r with |r| <= log(2) / 2: 2^n is made of the bits of its exponent, exp(r) is its Taylor polynomial,
+    whose first term left out is below a quarter of a unit in the last place.
+    """
+    degree, bits, mantissa = (7, 32, 23) if vector.dtype.bitwidth == 32 else (13, 64, 52)
+    bias = (1 << (bits - mantissa - 2)) - 1
+
+    def codegen(context, builder, sig, args):
+        (x,) = args
+
+        def number(value):
+            return ir.Constant(vector.llvm, [value] * vector.lanes)
+
+        def add_product(a, b, c):
+            return multiply_add(builder, vector, a, b, c)
+
+        integers = ir.VectorType(ir.IntType(bits), vector.lanes)
+        # The upper part of log(2) has so few bits that its product with n is exact.
+        upper = float(np.float32(0.693145751953125))
+        lower = math.log(2) - upper
+        n = call(builder, f"rint.{vector.suffix}", vector.llvm, builder.fmul(x, number(1 / math.log(2))))
+        r = add_product(n, number(-lower), add_product(n, number(-upper), x))
+        total = number(1 / math.factorial(degree))
+        for power in range(degree - 1, -1, -1):
+            total = add_product(total, r, number(1 / math.factorial(power)))
+        # Out of range n is whatever; what it makes is not selected.
+        exponent = builder.add(builder.fptosi(n, integers), ir.Constant(integers, [bias] * vector.lanes))
+        power_of_two = builder.bitcast(
+            builder.shl(exponent, ir.Constant(integers, [mantissa] * vector.lanes)), vector.llvm
+        )
+        result = builder.fmul(total, power_of_two)
+        result = builder.select(builder.fcmp_ordered("<", x, number((1 - bias) * math.log(2))), number(0.0), result)
+        return builder.select(builder.fcmp_ordered(">", x, number((bias + 1) * math.log(2))), number(math.inf), result)
+
+    return vector(vector), codegen
 
 
 @intrinsic

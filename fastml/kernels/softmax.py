@@ -3,46 +3,45 @@
 import numpy as np
 
 from fastml.kernels.jit import helper, kernel
-from fastml.kernels.panels import CLASSES, ROWS, padded_size, share
+from fastml.kernels.panels import ROWS, padded_size, share
+from fastml.kernels.simd import exp, load_vector, store_vector
 
 
 @helper
-def softmax_row(row):
-    """Replace a row of logits by its softmax; the row's maximum is subtracted first."""
-    highest = row[0]
-    for k in range(1, row.size):
-        # A NaN must win, as in np.max: then the whole row becomes NaN.
-        if row[k] > highest or np.isnan(row[k]):
-            highest = row[k]
-    total = row[0] - row[0]
-    for k in range(row.size):
-        row[k] = np.exp(row[k] - highest)
-        total += row[k]
-    for k in range(row.size):
-        row[k] /= total
+def softmax_group(logits, num_classes):
+    """Replace the logits of a group of rows, (num_classes, ROWS), by their softmax.
+
+    The maximum is subtracted first. It may pass over a NaN; then the sum is NaN, and with it the row, as in NumPy.
+    """
+    highest = load_vector(ROWS, logits, 0)
+    for k in range(1, num_classes):
+        highest = max(highest, load_vector(ROWS, logits, k))
+    total = highest - highest
+    for k in range(num_classes):
+        power = exp(load_vector(ROWS, logits, k) - highest)
+        store_vector(power, logits, k)
+        total = total + power
+    for k in range(num_classes):
+        store_vector(load_vector(ROWS, logits, k) / total, logits, k)
 
 
-@kernel
-def softmax_rows(logits):
-    """Replace each row of logits by its softmax."""
-    for i in range(logits.shape[0]):
-        softmax_row(logits[i])
+@helper
+def bend(label, num_classes):
+    """Return the label in range: it was checked, but as an index it is a place in memory, and it may have changed."""
+    return min(max(label, 0), num_classes - 1)
 
 
 @helper
 def sort_by_label(labels, begins, order):
-    """Write the indices of labels, sorted by label, to order: rows of one class share many of their zero pixels.
-
-    Labels were checked, but an index is a place in memory: one that changed since is bent into range.
-    """
+    """Write the indices of labels, sorted by label, to order: rows of one class share many of their zero pixels."""
     begins[:] = 0
-    last = begins.size - 2
+    num_classes = begins.size - 1
     for label in labels:
-        begins[min(max(label, 0), last) + 1] += 1
-    for k in range(last + 1):
+        begins[bend(label, num_classes) + 1] += 1
+    for k in range(num_classes):
         begins[k + 1] += begins[k]
     for i in range(labels.size):
-        label = min(max(labels[i], 0), last)
+        label = bend(labels[i], num_classes)
         order[begins[label]] = i
         begins[label] += 1
 
@@ -51,14 +50,14 @@ def sort_by_label(labels, begins, order):
 def add_partial_logits(partial, g, scale, logits):
     """Write the logits of a group of rows: scale times the partial logits of all panels, added in their order.
 
-    partial (panels, groups, class tiles, ROWS * CLASSES) is as `sum_tile` stores it.
+    partial is (panels, groups, classes, ROWS), logits (groups, classes, ROWS): with the rows of a group side by side,
+    vectors of rows have no lane to spare, however few the classes are.
     """
-    for c in range(partial.shape[2]):
-        for number in range(ROWS * CLASSES):
-            total = partial[0, g, c, number]
-            for p in range(1, partial.shape[0]):
-                total += partial[p, g, c, number]
-            logits[g * ROWS + number // CLASSES, c * CLASSES + number % CLASSES] = total * scale
+    for k in range(logits.shape[1]):
+        total = load_vector(ROWS, partial[0, g], k)
+        for p in range(1, partial.shape[0]):
+            total = total + load_vector(ROWS, partial[p, g], k)
+        store_vector(total * scale, logits[g], k)
 
 
 @helper
@@ -70,13 +69,12 @@ def compute_dlogits(partial, labels, order, rate, scale, num_classes, logits, wo
     first, last = share(padded_size(labels.size, ROWS) // ROWS, worker, workers)
     for g in range(first, last):
         add_partial_logits(partial, g, scale, logits)
-    for i in range(first * ROWS, min(last * ROWS, labels.size)):
-        softmax_row(logits[i, :num_classes])
-        label = labels[order[i]]
+        group = logits[g]
+        softmax_group(group, num_classes)
         for k in range(num_classes):
-            # The label is compared and never an index: none can reach outside the row.
-            onehot = rate if k == label else rate * 0
-            logits[i, k] = (onehot - rate * logits[i, k]) * scale
+            store_vector(load_vector(ROWS, group, k) * (-rate * scale), group, k)
+        for i in range(g * ROWS, min((g + 1) * ROWS, labels.size)):
+            group[bend(labels[order[i]], num_classes), i - g * ROWS] += rate * scale
 
 
 @kernel

@@ -19,8 +19,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastml.kernels import panels
 from fastml.kernels.jit import helper, parallel_kernel
-from fastml.kernels.panels import CLASSES, ROWS, aligned_zeros, padded, padded_size, share
-from fastml.kernels.simd import add_dot, add_outer_columns, add_to_memory, lanes_of, prefetch, sum_tile, zero_tile
+from fastml.kernels.panels import CACHE_LINE, CLASSES, ROWS, aligned_zeros, padded, padded_size, share
+from fastml.kernels.simd import add_dot, add_outer_rows, add_to_memory, lanes_of, prefetch, sum_tile, zero_tile
 from fastml.kernels.softmax import add_partial_logits, compute_dlogits
 
 REGIONS = 3
@@ -45,6 +45,7 @@ class Scratch(NamedTuple):
     order: NDArray
     partial: NDArray
     logits: NDArray
+    single: NDArray
 
 
 def row_multiple(dtype: DTypeLike) -> int:
@@ -66,13 +67,14 @@ def unpack(packed: Weights, theta: NDArray) -> None:
 
 
 def scratch(batch: int, input_dim: int, workers: int, packed: Weights) -> Scratch:
-    """Return memory for batches of up to batch rows; it is the same for any number of workers."""
+    """Return memory for batches of up to batch rows and a number of workers."""
     rows, classes = padded(batch, ROWS), packed.theta.shape[0]
     dtype = packed.theta.dtype
     return Scratch(
         order=np.arange(rows),
-        partial=aligned_zeros((PARTS, rows // ROWS, classes // CLASSES, ROWS * CLASSES), dtype),
-        logits=aligned_zeros((rows, classes), dtype),
+        partial=aligned_zeros((PARTS, rows // ROWS, classes, ROWS), dtype),
+        logits=aligned_zeros((rows // ROWS, classes, ROWS), dtype),
+        single=aligned_zeros((workers, classes, 1), dtype),
     )
 
 
@@ -81,15 +83,15 @@ def dot_tiles(rows):
 
     @helper
     def dot_tiles(X, i, theta, begin, end, partial):
-        """Write partial = theta[:, begin:end] X[i + r, begin:end], a tile of classes after the other."""
-        for c in range(partial.shape[0]):
+        """Write partial[:, r] = theta[:, begin:end] X[i + r, begin:end], a tile of classes after the other."""
+        for k in range(0, theta.shape[0], CLASSES):
             tile = zero_tile(rows, CLASSES, theta)
             for j in range(begin, end, lanes_of(theta)):
-                if c == 0:
+                if k == 0 and j % (CACHE_LINE // X.itemsize) == 0:
                     for r in range(rows):
-                        prefetch(X, i + rows + r, j)
-                tile = add_dot(tile, X, i, theta, c * CLASSES, j)
-            sum_tile(tile, partial, c)
+                        prefetch(X, i + 16 + r, j)
+                tile = add_dot(tile, X, i, theta, k, j)
+            sum_tile(tile, partial, k)
 
     return dot_tiles
 
@@ -106,7 +108,7 @@ def outer_tiles(vectors):
         for k in range(0, theta.shape[0], CLASSES):
             tile = zero_tile(CLASSES, vectors, theta)
             for r in range(count):
-                tile = add_outer_columns(tile, dlogits, r, k, X, i + r, j)
+                tile = add_outer_rows(tile, dlogits[r // ROWS], k, r % ROWS, X, i + r, j)
             add_to_memory(tile, theta, k, j)
 
     return outer_tiles
@@ -125,13 +127,14 @@ def compute_partial(X, start, count, weights, scratch, worker, workers):
     for tile in range(first, last):
         part, i = tile // groups, tile % groups * ROWS
         begin, end = share(vectors, part, PARTS)
-        partial = scratch.partial[part, tile % groups]
+        partial, single = scratch.partial[part, tile % groups], scratch.single[worker]
         if i + ROWS <= count:
             dot_whole_tiles(X, start + i, theta, begin * lanes, end * lanes, partial)
         else:
             for r in range(count - i):
-                row = partial[:, r * CLASSES : (r + 1) * CLASSES]
-                dot_single_rows(X, start + i + r, theta, begin * lanes, end * lanes, row)
+                dot_single_rows(X, start + i + r, theta, begin * lanes, end * lanes, single)
+                for k in range(theta.shape[0]):
+                    partial[k, r] = single[k, 0]
 
 
 @helper

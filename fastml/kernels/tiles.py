@@ -80,7 +80,7 @@ def dhidden_tiles(vectors):
         for g in range(groups):
             tile = zero_tile(ROWS, vectors, W2)
             for k in range(num_classes):
-                tile = add_outer_rows(tile, dlogits, g * ROWS, k, W2, k, 0)
+                tile = add_outer_columns(tile, dlogits[g], k, 0, W2, k, 0)
             store_tile(mask_tile(tile, hidden, g * ROWS, 0), dhidden, g * ROWS, 0)
 
     return dhidden_tiles
@@ -114,11 +114,11 @@ def update_tiles(vectors):
 def logit_tiles(vectors, hidden, W2, partial, first, last):
     """Write partial logits = hidden W2 for groups of rows first to last of a panel."""
     for g in range(first, last):
-        for c in range(partial.shape[1]):
+        for k in range(0, W2.shape[0], CLASSES):
             tile = zero_tile(ROWS, CLASSES, W2)
             for v in range(vectors):
-                tile = add_dot(tile, hidden, g * ROWS, W2, c * CLASSES, v * lanes_of(W2))
-            sum_tile(tile, partial[g], c)
+                tile = add_dot(tile, hidden, g * ROWS, W2, k, v * lanes_of(W2))
+            sum_tile(tile, partial[g], k)
 
 
 @helper
@@ -128,5 +128,5 @@ def class_tiles(vectors, dlogits, count, hidden, W2):
         for v in range(vectors):
             tile = zero_tile(CLASSES, 1, W2)
             for i in range(count):
-                tile = add_outer_columns(tile, dlogits, i, k, hidden, i, v * lanes_of(W2))
+                tile = add_outer_rows(tile, dlogits[i // ROWS], k, i % ROWS, hidden, i, v * lanes_of(W2))
             add_to_memory(tile, W2, k, v * lanes_of(W2))
