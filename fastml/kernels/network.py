@@ -24,9 +24,9 @@ from fastml.kernels import panels
 from fastml.kernels.jit import helper, parallel_kernel
 from fastml.kernels.panels import CLASSES, ROWS, add_up, aligned_zeros, first_tile, padded, padded_size, share
 from fastml.kernels.pattern import list_pixels, list_rows, pack_row
-from fastml.kernels.simd import MASK_BITS
 from fastml.kernels.softmax import add_partial_logits, compute_dlogits, sort_by_label
 from fastml.kernels.tiles import class_tiles, dhidden_tiles, forward_tiles, logit_tiles, update_tiles
+from fastml.kernels.vectors import MASK_BITS
 
 # What the beginning and end of a tile cost, in steps of its loop: a mispredicted branch, and to load and store it.
 TILE_OVERHEAD = 6

@@ -7,16 +7,20 @@ same micro-kernel walks either list; on dense data the lists are full.
 
 from fastml.kernels.jit import helper
 from fastml.kernels.panels import ROWS
-from fastml.kernels.simd import MASK_BITS, append_indices, meeting_mask, nonzero_mask
+from fastml.kernels.vectors import MASK_BITS, append_indices, convert, meeting_mask, nonzero_mask
 
 
 @helper
 def pack_row(source, scale, row, masks, i):
     """Write scale * source, converted, to row i of the batch and its pixels that are not zero to column i of masks."""
-    for j in range(source.size):
-        row[i, j] = row.dtype.type(source[j]) * scale
-    for c in range(masks.shape[0]):
-        masks[c, i] = nonzero_mask(row, i, c * MASK_BITS)
+    whole = source.size // MASK_BITS
+    for c in range(whole):
+        masks[c, i] = convert(source, c * MASK_BITS, scale, row, i)
+    if whole < masks.shape[0]:
+        # The batch is padded to whole masks with zeros; X is not.
+        for j in range(whole * MASK_BITS, source.size):
+            row[i, j] = row.dtype.type(source[j]) * scale
+        masks[whole, i] = nonzero_mask(row, i, whole * MASK_BITS)
 
 
 @helper

@@ -4,7 +4,7 @@ import numpy as np
 
 from fastml.kernels.jit import helper, kernel
 from fastml.kernels.panels import ROWS, padded_size, share
-from fastml.kernels.simd import exp, load_vector, store_vector
+from fastml.kernels.vectors import exp, load_vector, store_vector
 
 
 @helper

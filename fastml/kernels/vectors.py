@@ -1,0 +1,171 @@
+"""What is done on vectors: arithmetic lane by lane, exp, and masks of lanes that are not zero."""
+
+import math
+import operator
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic, overload
+
+from fastml.kernels.simd import INT32, Vector, call, element, every_lane, load, multiply_add, store
+
+# Bits of a mask, whatever the vector length: LLVM cuts a vector of 16 lanes to what the CPU has.
+MASK_BITS = 16
+
+
+@intrinsic(prefer_literal=True)
+def load_vector(typingctx, lanes, A, i):
+    """Return A[i, :lanes], a literal number of lanes."""
+    vector = Vector(A.dtype, lanes.literal_value)
+
+    def codegen(context, builder, sig, args):
+        _, A_, i_ = args
+        return load(context, builder, vector, A, A_, i_, ir.Constant(i_.type, 0))
+
+    return vector(lanes, A, types.intp), codegen
+
+
+@intrinsic
+def store_vector(typingctx, vector, A, i):
+    """Store a vector in A[i, :lanes]."""
+
+    def codegen(context, builder, sig, args):
+        value, A_, i_ = args
+        store(context, builder, vector, value, A, A_, i_, ir.Constant(i_.type, 0))
+        return context.get_dummy_value()
+
+    return types.void(vector, A, types.intp), codegen
+
+
+def lane_by_lane(function, make):
+    """Let a function of two numbers take two vectors, or a vector and a number; make(builder, a, b) is its code."""
+
+    @intrinsic
+    def lanewise(typingctx, a, b):
+        def codegen(context, builder, sig, args):
+            value, other = args
+            return make(builder, value, other if isinstance(b, Vector) else every_lane(builder, a.llvm, other))
+
+        return a(a, b if isinstance(b, Vector) else a.dtype), codegen
+
+    @overload(function)
+    def of_vectors(a, b):
+        if isinstance(a, Vector):
+            return lambda a, b: lanewise(a, b)
+
+
+lane_by_lane(operator.add, ir.IRBuilder.fadd)
+lane_by_lane(operator.sub, ir.IRBuilder.fsub)
+lane_by_lane(operator.mul, ir.IRBuilder.fmul)
+lane_by_lane(operator.truediv, ir.IRBuilder.fdiv)
+lane_by_lane(max, lambda builder, a, b: builder.select(builder.fcmp_ordered(">", b, a), b, a))
+
+
+@intrinsic
+def exp(typingctx, vector):
+    """Return exp of each lane, within 2 units in the last place; below the smallest normal number it is 0.
+
+    x = n log(2) + r with |r| <= log(2) / 2: 2^n is made of the bits of its exponent, exp(r) is its Taylor polynomial,
+    whose first term left out is below a quarter of a unit in the last place.
+    """
+    degree, bits, mantissa = (7, 32, 23) if vector.dtype.bitwidth == 32 else (13, 64, 52)
+    bias = (1 << (bits - mantissa - 2)) - 1
+
+    def codegen(context, builder, sig, args):
+        (x,) = args
+
+        def number(value):
+            return ir.Constant(vector.llvm, [value] * vector.lanes)
+
+        def add_product(a, b, c):
+            return multiply_add(builder, vector, a, b, c)
+
+        integers = ir.VectorType(ir.IntType(bits), vector.lanes)
+        # The upper part of log(2) has so few bits that its product with n is exact.
+        upper = float(np.float32(0.693145751953125))
+        lower = math.log(2) - upper
+        n = call(builder, f"rint.{vector.suffix}", vector.llvm, builder.fmul(x, number(1 / math.log(2))))
+        r = add_product(n, number(-lower), add_product(n, number(-upper), x))
+        total = number(1 / math.factorial(degree))
+        for power in range(degree - 1, -1, -1):
+            total = add_product(total, r, number(1 / math.factorial(power)))
+        # Out of range n is whatever; what it makes is not selected.
+        exponent = builder.add(builder.fptosi(n, integers), ir.Constant(integers, [bias] * vector.lanes))
+        power_of_two = builder.bitcast(
+            builder.shl(exponent, ir.Constant(integers, [mantissa] * vector.lanes)), vector.llvm
+        )
+        result = builder.fmul(total, power_of_two)
+        result = builder.select(builder.fcmp_ordered("<", x, number((1 - bias) * math.log(2))), number(0.0), result)
+        return builder.select(builder.fcmp_ordered(">", x, number((bias + 1) * math.log(2))), number(math.inf), result)
+
+    return vector(vector), codegen
+
+
+def mask_of(builder, value):
+    """Return a bit for each lane: whether it is not zero (a NaN is not)."""
+    return builder.bitcast(builder.fcmp_unordered("!=", value, ir.Constant(value.type, None)), ir.IntType(MASK_BITS))
+
+
+@intrinsic
+def nonzero_mask(typingctx, X, i, j):
+    """Return a bit for each of X[i, j : j + MASK_BITS]: whether it is not zero."""
+
+    def codegen(context, builder, sig, args):
+        return mask_of(builder, load(context, builder, Vector(X.dtype, MASK_BITS), X, *args))
+
+    return types.uint16(X, types.intp, types.intp), codegen
+
+
+@intrinsic
+def convert(typingctx, source, j, scale, X, i):
+    """Write scale * source[j : j + MASK_BITS] to X[i, j:] and return a bit for each: whether it is not zero."""
+
+    def codegen(context, builder, sig, args):
+        source_, j_, scale_, X_, i_ = args
+        vector = Vector(X.dtype, MASK_BITS)
+        value = load(context, builder, vector, source, source_, j_)
+        value = builder.fmul(value, every_lane(builder, vector.llvm, scale_))
+        store(context, builder, vector, value, X, X_, i_, j_)
+        return mask_of(builder, value)
+
+    return types.uint16(source, types.intp, scale, X, types.intp), codegen
+
+
+@intrinsic
+def meeting_mask(typingctx, masks, c, i, bits):
+    """Return a bit for each of masks[c, i : i + MASK_BITS]: whether it shares a bit with bits."""
+
+    def codegen(context, builder, sig, args):
+        masks_, c_, i_, bits_ = args
+        lanes = ir.VectorType(ir.IntType(MASK_BITS), MASK_BITS)
+        value = builder.load(builder.bitcast(element(context, builder, masks, masks_, c_, i_), lanes.as_pointer()))
+        value.align = 2
+        met = builder.icmp_unsigned(
+            "!=", builder.and_(value, every_lane(builder, lanes, bits_)), ir.Constant(lanes, None)
+        )
+        return builder.bitcast(met, ir.IntType(MASK_BITS))
+
+    return types.uint16(masks, types.intp, types.intp, types.uint16), codegen
+
+
+@intrinsic
+def append_indices(typingctx, indices, g, count, mask, base):
+    """Write base + b for each bit b of mask to indices[g, count:] and return the new count.
+
+    Writes MASK_BITS numbers whatever the mask: indices need that much room behind the last one.
+    """
+
+    def codegen(context, builder, sig, args):
+        indices_, g_, count_, mask_, base_ = args
+        lanes = ir.VectorType(INT32, MASK_BITS)
+        value = every_lane(builder, lanes, builder.trunc(base_, INT32))
+        value = builder.add(value, ir.Constant(lanes, list(range(MASK_BITS))))
+        chosen = builder.bitcast(mask_, ir.VectorType(ir.IntType(1), MASK_BITS))
+        name = f"experimental.vector.compress.v{MASK_BITS}i32"
+        value = call(builder, name, lanes, value, chosen, ir.Constant(lanes, ir.Undefined))
+        pointer = element(context, builder, indices, indices_, g_, count_)
+        builder.store(value, builder.bitcast(pointer, lanes.as_pointer())).align = 4
+        return builder.add(count_, builder.zext(call(builder, f"ctpop.i{MASK_BITS}", mask_.type, mask_), count_.type))
+
+    return types.intp(indices, types.intp, types.intp, types.uint16, types.intp), codegen
