@@ -23,7 +23,8 @@ from fastml.datasets import load_mnist
 from fastml.epochs import Progress
 from fastml.evaluation import evaluate, predict
 from fastml.files import check_destination
-from fastml.kernels.softmax import softmax_rows
+from fastml.kernels.simd import REGISTER_BYTES
+from fastml.kernels.softmax import losses_and_predictions
 from fastml.training import train_nn, train_softmax
 from fastml.weights import load_weights, save_weights
 
@@ -193,9 +194,7 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
 
 def run_info(arguments: argparse.Namespace) -> None:
     """Print what a report of a problem, or of a speed, should come with."""
-    _, cpu, features = cpu_target.target_context.codegen().magic_tuple()
-    features = features.split(",")
-    bits = 512 if "+avx512f" in features else 256 if "+avx" in features else 128
+    _, cpu, _ = cpu_target.target_context.codegen().magic_tuple()
     threads = numba.get_num_threads()  # starts them: before, no threading layer is chosen
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     facts = {
@@ -205,11 +204,11 @@ def run_info(arguments: argparse.Namespace) -> None:
         "numba": numba.__version__,
         "llvmlite": llvmlite.__version__,
         "cpu": cpu,
-        "vectors": f"{bits} bits",
+        "vectors": f"{8 * REGISTER_BYTES} bits",
         "usable cores": cores,
         "threads": threads,
         "threading layer": numba.threading_layer(),
-        "cache": softmax_rows.stats.cache_path or "none: no directory that can be written",
+        "cache": losses_and_predictions.stats.cache_path or "none: no directory that can be written",
     }
     for name, fact in facts.items():
         print(f"{name:<16} {fact}")

@@ -4,7 +4,6 @@ import sys
 from collections.abc import Callable
 from types import ModuleType
 
-import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -180,7 +179,7 @@ def run_epoch(
     with np.errstate(over="ignore"):  # beyond float32's range is infinity, as NumPy has it
         rate, short_rate = (dtype.type(step) for step in rates(lr, batch, rows.count, last_batch))
         scale = dtype.type(scale)
-    workers = numba.get_num_threads()
+    workers = jit.choose_workers(model.REGIONS, 4 * size * sum(W.size for W in weights.values()))
     packed = model.pack(dtype, *weights.values())
     scratch = model.scratch(size, input_dim, workers, packed)
     try:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -206,7 +205,7 @@ def logit_blocks(X: NDArray, weights: tuple[NDArray, ...], scale: float) -> Iter
     rows = Rows(X, None, dtype, model)
     block = max(1, min(BLOCK, rows.most))
     packed = model.pack(dtype, *weights)
-    workers = numba.get_num_threads()
+    workers = jit.choose_workers(model.REGIONS, 2 * block * sum(W.size for W in weights))
     scratch = model.scratch(block, X.shape[1], workers, packed)
     with np.errstate(over="ignore"):
         scale = dtype.type(scale)

@@ -221,20 +221,23 @@ def run(X, rows, labels, batch, rate, short_rate, scale, learn, workers, weights
         before = min(batch, rows.size - start + batch) if start > 0 else 0
         factor = rate if batch_rows.size == batch else short_rate
         prepare(region, batch_labels, batch_rows.size, scratch)
-        for worker in numba.prange(workers):
-            work(
-                region,
-                X,
-                batch_rows,
-                batch_labels,
-                before,
-                factor,
-                scale,
-                weights,
-                scratch,
-                np.intp(worker),
-                workers,
-            )
+        if workers == 1:
+            work(region, X, batch_rows, batch_labels, before, factor, scale, weights, scratch, 0, 1)
+        else:
+            for worker in numba.prange(workers):
+                work(
+                    region,
+                    X,
+                    batch_rows,
+                    batch_labels,
+                    before,
+                    factor,
+                    scale,
+                    weights,
+                    scratch,
+                    np.intp(worker),
+                    workers,
+                )
     if not learn:
         for g in range(padded_size(rows.size, ROWS) // ROWS):
             add_partial_logits(scratch.partial, g, weights.W1.dtype.type(1), scratch.logits)

@@ -173,19 +173,11 @@ def run(X, rows, labels, batch, rate, short_rate, scale, learn, workers, weights
         region, start = step % REGIONS + 1, step // REGIONS * batch
         batch_labels = labels[start : start + batch]
         factor = rate if batch_labels.size == batch else short_rate
-        for worker in numba.prange(workers):
-            work(
-                region,
-                X,
-                rows[start],
-                batch_labels,
-                factor,
-                scale,
-                weights,
-                scratch,
-                np.intp(worker),
-                workers,
-            )
+        if workers == 1:
+            work(region, X, rows[start], batch_labels, factor, scale, weights, scratch, 0, 1)
+        else:
+            for worker in numba.prange(workers):
+                work(region, X, rows[start], batch_labels, factor, scale, weights, scratch, np.intp(worker), workers)
     if not learn:
         for g in range(padded_size(rows.size, ROWS) // ROWS):
             add_partial_logits(scratch.partial, g, scale, scratch.logits)
