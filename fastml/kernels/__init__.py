@@ -13,10 +13,10 @@ panels of up to 5 vectors of hidden units, a row of 80 floats behind the other, 
 it ends. Hidden units, and what comes back to them, have the same form.
 
 **Pattern** (`pattern`). Of MNIST's pixels 19 % are not zero, and what is not multiplied takes no time. A batch is
-packed too: converted, scaled, its rows sorted by label, since digits of one class share many of their zeros. A tile of 4
-rows then walks a list of the pixels where one of its rows is not zero (34 % of them), the tile that updates the weights
-of 4 pixels a list of the rows where one of the pixels is not zero (28 %). Masks of 16 bits and one instruction that
-compresses a vector make the lists. There is no other path: where nothing is zero the lists are full, and cost little.
+packed too: converted, scaled, its rows sorted by label, since digits of one class share many of their zeros. A tile of
+4 rows then walks a list of the pixels where one of its rows is not zero (34 % of them), the tile that updates the
+weights of 4 pixels a list of the rows where one of the pixels is not zero (28 %). Masks of 16 bits and one instruction
+that compresses a vector make the lists. There is no other path: where nothing is zero the lists are full, and cost little.
 
 **A batch of the network** (`network`, its products in `tiles`) goes through four regions:
 
@@ -37,8 +37,8 @@ that the shapes and the data fix: over a list from its beginning, over panels fr
 are decides who makes a sum, never how: the same input gives the same bits with any number of threads.
 
 **Softmax regression** (`softmax_regression`) has few classes: panels of them would be mostly padding. So it is the
-other way round: pixels along the vectors, classes as rows of a tile. Logits are dot products, added up across the lanes at
-the end, several at once; the update is the same outer product. Pixels are divided between the workers.
+other way round: pixels along the vectors, classes as rows of a tile. Logits are dot products, added up across the lanes
+at the end, several at once; the update is the same outer product. Pixels are divided between the workers.
 
 **softmax** (`softmax`) takes the logits of 4 rows side by side, so that exp works on whole vectors for any number of
 classes.
