@@ -16,7 +16,8 @@ it ends. Hidden units, and what comes back to them, have the same form.
 packed too: converted, scaled, its rows sorted by label, since digits of one class share many of their zeros. A tile of
 4 rows then walks a list of the pixels where one of its rows is not zero (34 % of them), the tile that updates the
 weights of 4 pixels a list of the rows where one of the pixels is not zero (28 %). Masks of 16 bits and one instruction
-that compresses a vector make the lists. There is no other path: where nothing is zero the lists are full, and cost little.
+that compresses a vector make the lists. There is no other path: where nothing is zero the lists are full, and cost
+little.
 
 **A batch of the network** (`network`, its products in `tiles`) goes through four regions:
 
