@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from types import ModuleType
 
+import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -179,11 +180,11 @@ def run_epoch(
     with np.errstate(over="ignore"):  # beyond float32's range is infinity, as NumPy has it
         rate, short_rate = (dtype.type(step) for step in rates(lr, batch, rows.count, last_batch))
         scale = dtype.type(scale)
-    workers = jit.choose_workers(model.REGIONS, 4 * size * sum(W.size for W in weights.values()))
+    threads = numba.get_num_threads()
     packed = model.pack(dtype, *weights.values())
-    scratch = model.scratch(size, input_dim, workers, packed)
+    scratch = model.scratch(size, input_dim, threads, packed)
     try:
-        for start, stop in slices(rows, size):
+        for start, stop, workers in slices(rows, size, threads):
             features, indices = rows.take(start, stop)
             labels = (y[start:stop] if order is None else y[order[start:stop]]).astype(np.int64)
             with jit.parallel_lock:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -9,7 +10,7 @@ from fastml import checks
 from fastml.epochs import model_dtype
 from fastml.kernels import jit, network, softmax_regression
 from fastml.kernels.softmax import losses_and_predictions
-from fastml.slices import Rows
+from fastml.slices import Rows, slices
 
 # Rows whose logits are in memory at once: enough to keep both cores busy, few enough for their caches.
 BLOCK = 1024
@@ -205,13 +206,12 @@ def logit_blocks(X: NDArray, weights: tuple[NDArray, ...], scale: float) -> Iter
     rows = Rows(X, None, dtype, model)
     block = max(1, min(BLOCK, rows.most))
     packed = model.pack(dtype, *weights)
-    workers = jit.choose_workers(model.REGIONS, 2 * block * sum(W.size for W in weights))
-    scratch = model.scratch(block, X.shape[1], workers, packed)
+    threads = numba.get_num_threads()
+    scratch = model.scratch(block, X.shape[1], threads, packed)
     with np.errstate(over="ignore"):
         scale = dtype.type(scale)
     labels, zero = np.zeros(block, np.int64), dtype.type(0)
-    for start in range(0, rows.count, block):
-        stop = min(start + block, rows.count)
+    for start, stop, workers in slices(rows, block, threads, most=1):
         features, indices = rows.take(start, stop)
         with jit.parallel_lock:
             model.run(

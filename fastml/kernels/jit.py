@@ -38,28 +38,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_lock)
 
 
-# Seconds of a parallel region: to start and to meet again. workqueue wakes its threads through the operating system.
-REGION_SECONDS = {"workqueue": 80e-6}
-OTHER_REGION_SECONDS = 2e-6
-# Multiplications and additions a second and core, counted as if nothing were 0: what MNIST runs at.
-CORE_FLOPS = 2e11
-
-
-def choose_workers(regions: int, flops: float) -> int:
-    """Return how many workers a batch pays for: all of Numba's threads, or 1 where to meet costs more than it saves.
-
-    Parameters
-    ----------
-    regions : int
-        Parallel regions of a batch.
-    flops : float
-        Multiplications and additions of a batch.
-    """
-    threads = numba.get_num_threads()
-    meeting = regions * REGION_SECONDS.get(numba.threading_layer(), OTHER_REGION_SECONDS)
-    return threads if flops / CORE_FLOPS * (1 - 1 / threads) > meeting else 1
-
-
 @cache
 def source_digest() -> str:
     """SHA-256 of every kernel's source, this file's options too: machine code compiled from anything else is stale."""
