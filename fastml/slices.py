@@ -31,6 +31,7 @@ class Rows:
 
     def __init__(self, X: NDArray, order: NDArray | None, dtype: DTypeLike, model: ModuleType):
         # A read-only view: one kernel serves arrays that may be written and arrays (memory maps) that may not.
+        self.model = model
         self.X = X.view()
         self.X.flags.writeable = False
         self.order = order
@@ -53,22 +54,22 @@ class Rows:
         """Return an array and the indices of its rows that are rows start to stop of the pass."""
         wanted = slice(start, stop) if self.order is None else self.order[start:stop]
         if self.is_native:
-            return self.X, np.arange(start, stop) if self.order is None else wanted.astype(np.int64)
+            return self.model.as_read(self.X), np.arange(start, stop) if self.order is None else wanted.astype(np.int64)
         converted = np.zeros((stop - start, self.columns), self.dtype)
         with np.errstate(over="ignore"):  # beyond the range of float32 is infinity
             converted[:, : self.X.shape[1]] = self.X[wanted]
         converted.flags.writeable = False
-        return converted, np.arange(stop - start)
+        return self.model.as_read(converted), np.arange(stop - start)
 
 
 def slices(rows: Rows, batch: int, threads: int, most: int = sys.maxsize) -> Iterator[tuple[int, int, int]]:
     """Yield (start, stop, workers): slices of whole batches, about 50 ms long, and how many workers should run each.
 
     The time between two yields tells how fast a number of workers is. All threads and one alone are tried in turn for
-    2 ms, at the beginning and once a second, and the faster has the rest (one alone must be faster by a tenth). Small batches don't pay for the meetings of
-    threads; threading layers differ in what a meeting costs (2 us with OpenMP, 80 us with workqueue); and where another
-    process takes one of the cores, each meeting waits until the scheduler comes round (an epoch of 0.15 s took 2 s on
-    two threads, and 0.2 s on one). The result is the same: kernels give the same bits for any number of workers.
+    2 ms, at the beginning and once a second, and the faster has the rest (one alone must be faster by a tenth). Small
+    batches don't pay for the meetings of threads; threading layers differ in what a meeting costs (2 us with OpenMP,
+    80 us with workqueue); and where another process takes one of the cores, each meeting waits until the scheduler
+    comes round (an epoch of 0.15 s took 2 s on two threads, and 0.2 s on one). The result is the same: kernels give the same bits for any number of workers.
 
     Parameters
     ----------

@@ -43,6 +43,7 @@ class Weights(NamedTuple):
     W1: NDArray
     W2: NDArray
     offsets: NDArray
+    input_dim: int
     num_classes: int
 
 
@@ -70,6 +71,14 @@ def row_multiple(dtype: DTypeLike) -> int:
     return 1
 
 
+def as_read(X: NDArray) -> NDArray[np.uint8]:
+    """Return the bytes of X, (rows, input_dim * itemsize).
+
+    Only `pack_rows` looks at X: for it to tell dtypes apart when it runs saves a whole compilation for each of them.
+    """
+    return X.view(np.uint8)
+
+
 def pack(dtype: DTypeLike, W1: NDArray, W2: NDArray) -> Weights:
     """Return the weights in panels."""
     offsets = panels.panel_offsets(W1.shape[1], dtype)
@@ -77,6 +86,7 @@ def pack(dtype: DTypeLike, W1: NDArray, W2: NDArray) -> Weights:
         panels.pack(W1, padded(W1.shape[0], ROWS), dtype),
         panels.pack(W2.T, padded(W2.shape[1], CLASSES), dtype),
         offsets,
+        W1.shape[0],
         W2.shape[1],
     )
 
@@ -113,13 +123,24 @@ def scratch(batch: int, input_dim: int, workers: int, packed: Weights) -> Scratc
 
 
 @helper
-def pack_rows(X, rows, scale, scratch, worker, workers):
+def pack_any_row(source, itemsize, scale, row, masks, i):
+    """Pack a row of bytes of numbers of a size."""
+    if itemsize == 1:
+        pack_row(source, scale, row, masks, i)
+    elif itemsize == 4:
+        pack_row(source.view(np.float32), scale, row, masks, i)
+    else:
+        pack_row(source.view(np.float64), scale, row, masks, i)
+
+
+@helper
+def pack_rows(X, rows, itemsize, scale, scratch, worker, workers):
     """Region 1: pack a worker's groups of rows and list their pixels that are not zero."""
     first, last = share(padded_size(rows.size, MASK_BITS) // ROWS, worker, workers)
     for g in range(first, last):
         for i in range(g * ROWS, (g + 1) * ROWS):
             if i < rows.size:
-                pack_row(X[rows[scratch.order[i]]], scale, scratch.X, scratch.masks, i)
+                pack_any_row(X[rows[scratch.order[i]]], itemsize, scale, scratch.X, scratch.masks, i)
             else:
                 scratch.masks[:, i] = 0
         scratch.pixels_listed[g] = list_pixels(scratch.masks, g, scratch.pixels)
@@ -194,7 +215,7 @@ def work(region, X, rows, labels, before, rate, scale, weights, scratch, worker,
     if region == 1:
         if before > 0:
             update_W2(before, scratch, weights, worker, workers)
-        pack_rows(X, rows, scale, scratch, worker, workers)
+        pack_rows(X, rows, X.shape[1] // weights.input_dim, scale, scratch, worker, workers)
     elif region == 2:
         list_all_rows(rows.size, scratch, worker, workers)
         compute_hidden(rows.size, scratch, weights, worker, workers)

@@ -53,6 +53,11 @@ def row_multiple(dtype: DTypeLike) -> int:
     return panels.lanes(dtype)
 
 
+def as_read(X: NDArray) -> NDArray:
+    """Return X as the kernels read it: as it is."""
+    return X
+
+
 def pack(dtype: DTypeLike, theta: NDArray) -> Weights:
     """Return the weights transposed."""
     input_dim, num_classes = theta.shape
