@@ -69,7 +69,8 @@ def slices(rows: Rows, batch: int, threads: int, most: int = sys.maxsize) -> Ite
     2 ms, at the beginning and once a second, and the faster has the rest (one alone must be faster by a tenth). Small
     batches don't pay for the meetings of threads; threading layers differ in what a meeting costs (2 us with OpenMP,
     80 us with workqueue); and where another process takes one of the cores, each meeting waits until the scheduler
-    comes round (an epoch of 0.15 s took 2 s on two threads, and 0.2 s on one). The result is the same: kernels give the same bits for any number of workers.
+    comes round (an epoch of 0.15 s took 2 s on two threads, and 0.2 s on one). The
+    result is the same: kernels give the same bits for any number of workers.
 
     Parameters
     ----------
@@ -90,7 +91,9 @@ def slices(rows: Rows, batch: int, threads: int, most: int = sys.maxsize) -> Ite
     start, tried = 0, time.perf_counter()
     while start < rows.count:
         seconds = TRIAL_SECONDS if trials else SLICE_SECONDS
-        workers = trials.pop(0) if trials else min(pace, key=lambda choice: pace[choice] * (1.1 if choice == 1 else 1))
+        # One alone must be faster by a tenth: a trial of all threads comes out a little slow while they warm up.
+        margins = {choice: seconds * (1.1 if choice == 1 else 1.0) for choice, seconds in pace.items()}
+        workers = trials.pop(0) if trials else min(margins, key=margins.__getitem__)
         batches = int(seconds / min(pace.values())) if pace else 1
         batches = max(1, min(batches, most, rows.most // batch))
         stop = min(start + batch * batches, rows.count)

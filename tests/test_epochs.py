@@ -48,6 +48,12 @@ def test_shapes_beyond_one_tile(model, dtype, shape):
 
 
 @DTYPES
+@pytest.mark.parametrize("batch", [255, 256, 300, 700])
+def test_batches_beyond_one_block_of_rows(model, dtype, batch):
+    assert_agrees(model, dtype, make_problem(700, 40, 37, 5, batch=batch, density=0.3))
+
+
+@DTYPES
 @pytest.mark.parametrize("layout", sorted(LAYOUTS))
 @pytest.mark.parametrize("byte_order", ["<", ">"])
 def test_every_layout_of_the_weights(model, dtype, layout, byte_order):

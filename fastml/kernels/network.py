@@ -33,6 +33,9 @@ TILE_OVERHEAD = 6
 
 
 REGIONS = 4
+# Rows of a batch that go through 2 and 4 together: with more of them, what all panels read of X leaves the second cache
+# (a batch of 1000 rows takes 3 MB). A multiple of MASK_BITS.
+BLOCK = 256
 # The kernels find the rows of X by their indices, so that an order costs no copy.
 GATHERS = True
 
@@ -102,6 +105,7 @@ def scratch(batch: int, input_dim: int, workers: int, packed: Weights) -> Scratc
     dtype = packed.W1.dtype
     rows, row_groups = padded(batch, MASK_BITS), padded(batch, MASK_BITS) // ROWS
     pixels, pixel_groups = padded(input_dim, MASK_BITS), padded(input_dim, ROWS) // ROWS
+    blocks = padded(rows, BLOCK) // BLOCK
     count, _, width = packed.W2.shape
     return Scratch(
         order=np.zeros(rows, np.int64),
@@ -111,14 +115,14 @@ def scratch(batch: int, input_dim: int, workers: int, packed: Weights) -> Scratc
         # MASK_BITS more than can be listed: `append_indices` writes so many at once.
         pixels=np.zeros((row_groups, pixels + MASK_BITS), np.int32),
         pixels_listed=np.zeros(row_groups, np.int64),
-        pixels_begin=np.zeros(row_groups + 1, np.int64),
-        rows=np.zeros((pixel_groups, rows + MASK_BITS), np.int32),
-        rows_listed=np.zeros(pixel_groups, np.int64),
-        rows_begin=np.zeros(pixel_groups + 1, np.int64),
+        pixels_begin=np.zeros((blocks, BLOCK // ROWS + 1), np.int64),
+        rows=np.zeros((blocks, pixel_groups, min(rows, BLOCK) + MASK_BITS), np.int32),
+        rows_listed=np.zeros((blocks, pixel_groups), np.int64),
+        rows_begin=np.zeros((blocks, pixel_groups + 1), np.int64),
         hidden=aligned_zeros((count, rows, width), dtype),
         partial=aligned_zeros((count, row_groups, packed.W2.shape[1], ROWS), dtype),
         logits=aligned_zeros((row_groups, packed.W2.shape[1], ROWS), dtype),
-        dhidden=aligned_zeros((workers, rows, width), dtype),
+        dhidden=aligned_zeros((workers, min(rows, BLOCK), width), dtype),
     )
 
 
@@ -156,46 +160,68 @@ def update_W2(count, scratch, weights, worker, workers):
 
 
 @helper
+def block_rows(block, count):
+    """Return how many of a batch's count rows are in a block."""
+    return min(count - block * BLOCK, BLOCK)
+
+
+@helper
 def list_all_rows(count, scratch, worker, workers):
     """Region 2: list the rows that are not zero in a worker's groups of pixels."""
-    first, last = share(scratch.rows_listed.size, worker, workers)
-    for g in range(first, last):
-        scratch.rows_listed[g] = list_rows(scratch.masks, count, g, scratch.rows)
+    first, last = share(scratch.rows_listed.shape[1], worker, workers)
+    for b in range(padded_size(count, BLOCK) // BLOCK):
+        rows = block_rows(b, count)
+        for g in range(first, last):
+            scratch.rows_listed[b, g] = list_rows(scratch.masks, b * BLOCK, rows, g, scratch.rows[b])
 
 
 @helper
 def compute_hidden(count, scratch, weights, worker, workers):
     """Region 2: a worker's tiles of hidden and their partial logits."""
-    offsets, begins = weights.offsets, scratch.pixels_begin[: padded_size(count, ROWS) // ROWS + 1]
-    low, high = share(offsets[-1] * begins[-1], worker, workers)
-    for p in range(offsets.size - 1):
-        width = offsets[p + 1] - offsets[p]
-        first, last = first_tile(begins, offsets[p], width, low), first_tile(begins, offsets[p], width, high)
-        forward_tiles(
-            width, scratch.X, scratch.pixels, scratch.pixels_listed, weights.W1[p], scratch.hidden[p], first, last
-        )
-        logit_tiles(width, scratch.hidden[p], weights.W2[p], scratch.partial[p], first, last)
+    offsets = weights.offsets
+    for b in range(padded_size(count, BLOCK) // BLOCK):
+        begins = scratch.pixels_begin[b, : padded_size(block_rows(b, count), ROWS) // ROWS + 1]
+        low, high = share(offsets[-1] * begins[-1], worker, workers)
+        for p in range(offsets.size - 1):
+            width = offsets[p + 1] - offsets[p]
+            first = b * (BLOCK // ROWS) + first_tile(begins, offsets[p], width, low)
+            last = b * (BLOCK // ROWS) + first_tile(begins, offsets[p], width, high)
+            forward_tiles(
+                width, scratch.X, scratch.pixels, scratch.pixels_listed, weights.W1[p], scratch.hidden[p], first, last
+            )
+            logit_tiles(width, scratch.hidden[p], weights.W2[p], scratch.partial[p], first, last)
 
 
 @helper
 def update_W1(count, scratch, weights, worker, workers):
     """Region 4: dhidden of a worker's panels and the update of its tiles of W1."""
-    offsets, begins, dhidden = weights.offsets, scratch.rows_begin, scratch.dhidden[worker]
-    low, high = share(offsets[-1] * begins[-1], worker, workers)
-    for p in range(offsets.size - 1):
-        width = offsets[p + 1] - offsets[p]
-        first, last = first_tile(begins, offsets[p], width, low), first_tile(begins, offsets[p], width, high)
-        if first < last:
-            dhidden_tiles(
-                width,
-                scratch.logits,
-                weights.num_classes,
-                weights.W2[p],
-                scratch.hidden[p],
-                dhidden,
-                padded_size(count, ROWS) // ROWS,
-            )
-            update_tiles(width, scratch.X, scratch.rows, scratch.rows_listed, dhidden, weights.W1[p], first, last)
+    offsets, dhidden = weights.offsets, scratch.dhidden[worker]
+    for b in range(padded_size(count, BLOCK) // BLOCK):
+        begins, start, group = scratch.rows_begin[b], b * BLOCK, b * (BLOCK // ROWS)
+        low, high = share(offsets[-1] * begins[-1], worker, workers)
+        for p in range(offsets.size - 1):
+            width = offsets[p + 1] - offsets[p]
+            first, last = first_tile(begins, offsets[p], width, low), first_tile(begins, offsets[p], width, high)
+            if first < last:
+                dhidden_tiles(
+                    width,
+                    scratch.logits[group:],
+                    weights.num_classes,
+                    weights.W2[p],
+                    scratch.hidden[p, start:],
+                    dhidden,
+                    padded_size(block_rows(b, count), ROWS) // ROWS,
+                )
+                update_tiles(
+                    width,
+                    scratch.X[start:],
+                    scratch.rows[b],
+                    scratch.rows_listed[b],
+                    dhidden,
+                    weights.W1[p],
+                    first,
+                    last,
+                )
 
 
 @helper
@@ -203,10 +229,14 @@ def prepare(region, labels, count, scratch):
     """Do what a region needs done once, before its workers begin."""
     if region == 1:
         sort_by_label(labels, scratch.labels_begin, scratch.order)
-    elif region == 2:
-        add_up(scratch.pixels_listed, padded_size(count, ROWS) // ROWS, TILE_OVERHEAD, scratch.pixels_begin)
-    elif region == 4:
-        add_up(scratch.rows_listed, scratch.rows_listed.size, TILE_OVERHEAD, scratch.rows_begin)
+    elif region == 2 or region == 4:
+        for b in range(padded_size(count, BLOCK) // BLOCK):
+            if region == 2:
+                groups = padded_size(block_rows(b, count), ROWS) // ROWS
+                add_up(scratch.pixels_listed[b * (BLOCK // ROWS) :], groups, TILE_OVERHEAD, scratch.pixels_begin[b])
+            else:
+                groups = scratch.rows_listed.shape[1]
+                add_up(scratch.rows_listed[b], groups, TILE_OVERHEAD, scratch.rows_begin[b])
 
 
 @helper

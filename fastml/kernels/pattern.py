@@ -36,14 +36,15 @@ def list_pixels(masks, g, pixels):
 
 
 @helper
-def list_rows(masks, count, g, rows):
-    """Write which of the first count rows are not zero in a pixel of group g to rows[g] and return how many there are.
+def list_rows(masks, start, count, g, rows):
+    """Write which of count rows are not zero in a pixel of group g to rows[g] and return how many there are.
 
-    The masks of rows behind the last are cleared up to a multiple of MASK_BITS.
+    They are counted from start, a multiple of MASK_BITS. The masks of rows behind the last of the batch are cleared up
+    to a multiple of MASK_BITS.
     """
     groups = MASK_BITS // ROWS
     bits = masks.dtype.type((1 << ROWS) - 1) << masks.dtype.type(g % groups * ROWS)
     listed = 0
     for i in range(0, count, MASK_BITS):
-        listed = append_indices(rows, g, listed, meeting_mask(masks, g // groups, i, bits), i)
+        listed = append_indices(rows, g, listed, meeting_mask(masks, g // groups, start + i, bits), i)
     return listed
