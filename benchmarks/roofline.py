@@ -12,14 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastml.kernels.jit import OPTIONS
-from fastml.kernels.simd import REGISTER_BYTES, REGISTERS, add_outer_rows, store_tile, zero_tile
+from fastml.kernels.simd import REGISTER_BYTES, REGISTERS, add_dot, add_outer_rows, lanes_of, store_tile, zero_tile
 
 # Accumulators enough to hide the latency of a multiply-add (4 cycles x 2 units, or x 4 on large ARM cores), few enough
-# to stay in registers.
-ROWS, VECTORS = (4, 4) if REGISTERS >= 32 else (3, 4)
+# to stay in registers: with 16 of them, 3 x 4 spills and is at half of 2 x 4.
+ROWS, VECTORS = (4, 4) if REGISTERS >= 32 else (2, 4)
 STEPS = 1 << 22  # about 10 ms
 REPEATS = 5
-READ_BYTES = 1 << 29  # more than caches hold, of which a virtual machine may show those of its whole host
+# Rows of 4 KiB, a multiple of ROWS: 600 MiB, for the last cache of a whole host may serve one virtual machine.
+READ_ROWS = 153_600
 
 
 @numba.njit(parallel=True, **OPTIONS)
@@ -35,21 +36,17 @@ def multiply_add(steps, x, w, out, workers):
         store_tile(tile, out, np.intp(worker) * ROWS, 0)
 
 
-@numba.njit(**OPTIONS)
-def sum_range(A, first, last):
-    """Return the sum of A[first:last]."""
-    total = A.dtype.type(0)
-    for i in range(first, last):
-        total += A[i]
-    return total
-
-
 @numba.njit(parallel=True, **OPTIONS)
-def sum_parts(A, sums, workers):
-    """Write the sum of each worker's part of A to sums."""
+def read(A, ones, out, workers):
+    """Add up the vectors of each worker's rows of A, ROWS rows at a time: 8 % faster than one after the other."""
+    groups = A.shape[0] // ROWS
     for worker in numba.prange(workers):
-        share = A.size // workers
-        sums[worker] = sum_range(A, np.intp(worker) * share, np.intp(worker + 1) * share)
+        w = np.intp(worker)
+        tile = zero_tile(ROWS, 1, A)
+        for g in range(groups * w // workers, groups * (w + 1) // workers):
+            for j in range(0, A.shape[1], lanes_of(A)):
+                tile = add_dot(tile, A, g * ROWS, ones, 0, j)
+        store_tile(tile, out, w * ROWS, 0)
 
 
 def fastest(function: Callable[[], object]) -> float:
@@ -73,9 +70,9 @@ def fma_peak(dtype: str, workers: int) -> float:
 
 
 def read_bandwidth(A: NDArray, workers: int) -> float:
-    """Measure how fast a number of threads read A from memory, in GB/s."""
-    sums = np.zeros(workers, A.dtype)
-    return A.nbytes / fastest(lambda: sum_parts(A, sums, workers)) / 1e9
+    """Measure how fast a number of threads read A, with a multiple of ROWS rows, from memory, in GB/s."""
+    ones, out = np.ones((1, A.shape[1]), A.dtype), np.zeros((workers * ROWS, A.shape[1]), A.dtype)
+    return A.nbytes / fastest(lambda: read(A, ones, out, workers)) / 1e9
 
 
 class Roofline:
@@ -94,7 +91,7 @@ class Roofline:
 
     def measure(self) -> None:
         """Measure all and keep what is higher than before."""
-        A = np.ones(READ_BYTES // 4, np.float32)
+        A = np.ones((READ_ROWS, 1024), np.float32)
         for workers in sorted({1, self.threads}):
             for dtype in ("float32", "float64"):
                 peak = fma_peak(dtype, workers)

@@ -61,12 +61,19 @@ class KernelCache(FunctionCache):
         )
 
     def load_overload(self, sig, target_context):
-        """Return the compiled overload, or None where there is none that can be read."""
+        """Return the compiled overload, or None where there is none that can be read.
+
+        Two processes that save at the same moment may give their files one name: then an index leads to the code of
+        other types, which must not be called.
+        """
         try:
-            return super().load_overload(sig, target_context)
+            found = super().load_overload(sig, target_context)
         except Exception:  # a truncated or foreign pickle raises nearly anything
+            found = None
             self._discard()
-            return None
+        if found is not None and tuple(found.signature.args) != tuple(getattr(sig, "args", sig)):
+            found = None
+        return found
 
     def save_overload(self, sig, data):
         """Save the compiled overload if the disk takes it."""

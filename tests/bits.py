@@ -1,0 +1,128 @@
+"""Both models as digests of their bits, at shapes that leave remainders everywhere; and Python in other processes."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numba
+import numpy as np
+from numba.core import event
+
+import fastml
+from fastml.kernels import network, softmax_regression
+from tests.problems import EPOCHS, make_problem
+
+ROOT = Path(__file__).parents[1]
+TIMEOUT_SECONDS = 120
+# Model, inputs, rows, rows of a batch. With 80 inputs softmax regression reads X where it lies, with 83 a padded copy.
+# The network reads X in any case, and takes a batch of more than 256 rows in pieces.
+SHAPES = (("softmax", 80, 103, 17), ("softmax", 83, 103, 17), ("nn", 83, 103, 17), ("nn", 83, 703, 301))
+
+
+def start_python(*arguments, directory=ROOT, **environment):
+    """Start Python in another process; environment holds what is added to this one's."""
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=directory,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def end_python(process, timeout=TIMEOUT_SECONDS):
+    """Wait for a process and return its status, output and errors; one that does not end is killed and fails."""
+    try:
+        output, errors = process.communicate(timeout=timeout)
+    finally:
+        process.kill()
+    return process.returncode, output, errors
+
+
+def run_python(*arguments, directory=ROOT, **environment):
+    """Run Python in another process, which must succeed, and return its output."""
+    status, output, errors = end_python(start_python(*arguments, directory=directory, **environment))
+    assert status == 0, f"status {status}\n{output}{errors}"
+    return output
+
+
+class Compilations(event.Listener):
+    """Remembers what is compiled from now on; what comes from the cache is not."""
+
+    def __init__(self):
+        self.names = []
+
+    def on_start(self, event):
+        self.names.append(event.data["dispatcher"].__name__)
+
+    def on_end(self, event):
+        pass
+
+
+def share_every_batch(shared):
+    """Give every batch to all threads, however small it is, and append their number to shared at each call."""
+
+    def sharing(run):
+        def run_shared(*arguments):
+            *before, _, weights, scratch = arguments
+            shared.append(numba.get_num_threads())
+            run(*before, shared[-1], weights, scratch)
+
+        return run_shared
+
+    for model in (network, softmax_regression):
+        model.run = sharing(model.run)
+
+
+def digest(arrays):
+    """Return the SHA-256 of the bytes of arrays."""
+    return hashlib.sha256(b"".join(np.asarray(array).tobytes() for array in arrays)).hexdigest()
+
+
+def digests(disturb=None):
+    """Return the digests of weights after three epochs, losses, errors and predictions; disturb changes a problem."""
+    found = {}
+    for model, input_dim, rows, batch in SHAPES:
+        for dtype in ("float32", "float64"):
+            for x_dtype in ("uint8", "float32"):
+                problem = make_problem(rows, input_dim, 131, 7, batch=batch, dtype=x_dtype, seed=3)
+                if disturb is not None:
+                    disturb(problem)
+                weights = problem.weights(model, dtype)
+                for _ in range(3):
+                    EPOCHS[model][0](problem.X, problem.y, *weights, **problem.settings)
+                scale = problem.settings["scale"]
+                results = (
+                    *weights,
+                    fastml.evaluate(problem.X, problem.y, *weights, scale=scale),
+                    fastml.predict(problem.X, *weights, scale=scale),
+                    fastml.predict_proba(problem.X, *weights, scale=scale),
+                )
+                found[f"{model}, {rows} x {input_dim} of {x_dtype}, weights of {dtype}"] = digest(results)
+    return found
+
+
+def main():
+    """Print the digests, what they were computed with, and what had to be compiled, as JSON."""
+    shared, compilations = [], Compilations()
+    share_every_batch(shared)
+    with event.install_listener("numba:compile", compilations):
+        found = digests()
+    print(
+        json.dumps(
+            {
+                "digests": found,
+                "layer": numba.threading_layer(),
+                "workers": sorted(set(shared)),
+                "compiled": compilations.names,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

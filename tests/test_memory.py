@@ -1,0 +1,145 @@
+"""Nothing is read or written outside arrays: each lies in memory that ends, or begins, at a page nobody may touch."""
+
+import ctypes
+import itertools
+import mmap
+import os
+import sys
+
+import numpy as np
+import pytest
+
+import fastml
+from fastml.kernels import network, softmax_regression
+from tests import bits
+from tests.problems import EPOCHS, make_problem
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="protects pages with mprotect")
+CANARY = 0xA5
+DTYPES = ("float32", "float64")
+X_DTYPES = ("uint8", "float32", "float64")
+# Rows, inputs, hidden units, classes, rows of a batch. More than 256 of these go through the network in pieces.
+SHAPES = (
+    *itertools.product((1, 5, 16, 17), (1, 15, 16, 17, 83, 784), (1, 17, 100), (1, 2, 10, 11), (16,)),
+    *itertools.product((300, 544), (83,), (1, 100), (10,), (300, 544)),
+)
+
+
+class Guard:
+    """Memory between two pages that can't be touched, and arrays that begin at the first or end at the second."""
+
+    def __init__(self, at_end):
+        self.at_end, self.placed = at_end, []
+        self.protect = ctypes.CDLL(None, use_errno=True).mprotect
+        self.protect.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
+
+    def memory(self, size):
+        """Return whole pages of at least size bytes, between two that can't be touched."""
+        size = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+        memory = np.frombuffer(mmap.mmap(-1, size + 2 * mmap.PAGESIZE), np.uint8)
+        for page in (0, mmap.PAGESIZE + size):
+            if self.protect(memory.ctypes.data + page, mmap.PAGESIZE, 0):
+                raise OSError(ctypes.get_errno(), "mprotect")
+        return memory[mmap.PAGESIZE : mmap.PAGESIZE + size]
+
+    def place(self, array):
+        """Return a copy of array at the edge of its memory, with canaries in what is left of that."""
+        memory = self.memory(max(array.nbytes, 1))
+        memory[:] = CANARY
+        start = memory.size - array.nbytes if self.at_end else 0
+        copy = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+        copy[...] = array
+        copy.flags.writeable = array.flags.writeable
+        self.placed.append((memory, start, start + array.nbytes))
+        return copy
+
+    def place_all(self, values):
+        """Return values with the arrays among them placed."""
+        return [self.place(value) if isinstance(value, np.ndarray) else value for value in values]
+
+    def check(self):
+        """Assert that all canaries are alive, and forget about the arrays so far."""
+        for memory, begin, end in self.placed:
+            assert (memory[:begin] == CANARY).all()
+            assert (memory[end:] == CANARY).all()
+        self.placed.clear()
+
+    def surround(self, model):
+        """Place whatever the kernels of a model get: packed weights, scratch memory, rows, indices and labels."""
+        for name in ("pack", "scratch"):
+            setattr(model, name, self.placing_results(getattr(model, name)))
+        run = model.run
+        model.run = lambda *arguments: run(*self.place_all(arguments[:3]), *arguments[3:])
+
+    def placing_results(self, function):
+        def place_results(*arguments):
+            results = function(*arguments)
+            return type(results)(*self.place_all(results))
+
+        return place_results
+
+
+def touch(guard, shapes):
+    """Train, evaluate and predict on arrays of all shapes and dtypes; shapes take turns with the dtypes of X."""
+    for dtype, shape in itertools.product(DTYPES, shapes):
+        x_dtype = X_DTYPES[sum(shape) % 3]
+        # The lists of what is not zero are longest where nothing is.
+        problem = make_problem(*shape, dtype=x_dtype, density=1.0, lr=0.01)
+        order = np.random.default_rng(0).permutation(shape[0])
+        X, y, order = guard.place_all((problem.X, problem.y, order))
+        # The first number of hidden units stands for all where there is none.
+        for model in ("nn", "softmax") if shape[2] == SHAPES[0][2] else ("nn",):
+            weights = guard.place_all(problem.weights(model, dtype))
+            EPOCHS[model][0](X, y, *weights, **problem.settings)
+            EPOCHS[model][0](X, y, *weights, **problem.settings, order=order)
+            fastml.evaluate(X, y, *weights)
+            fastml.predict(X, *weights)
+            assert all(np.isfinite(W).all() for W in weights)
+        guard.check()
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    """Compile in this process, where nothing is surrounded, what is not in the cache: the other need not."""
+    touch(Guard(at_end=True), [(1, inputs, 1, 2, batch) for inputs in (83, 784) for batch in (1, 2, 3)])
+
+
+@pytest.mark.parametrize("edge", ["end", "begin"])
+def test_nothing_outside_arrays_is_touched(edge, compiled):
+    assert bits.run_python("-m", "tests.test_memory", edge, NUMBA_NUM_THREADS="3") == "touched nothing\n"
+
+
+@pytest.mark.parametrize("edge", ["end", "begin"])
+def test_a_guard_sees_a_byte_beyond_an_array(edge):
+    status, output, _ = bits.end_python(bits.start_python("-m", "tests.test_memory", edge, "overrun"))
+    assert status < 0
+    assert output == "canary is dead\n"
+
+
+def overrun(guard):
+    """In a process of its own: write a byte on the free side of an array, then read one on the guarded side."""
+    array = guard.place(np.zeros(3, np.uint8))
+    first = array.ctypes.data
+    free, guarded = (first - 1, first + 3) if guard.at_end else (first + 3, first - 1)
+    ctypes.memset(free, 0, 1)
+    try:
+        guard.check()
+    except AssertionError:
+        print("canary is dead", flush=True)
+    ctypes.string_at(guarded, 1)
+
+
+def main(edge, *also):
+    guard = Guard(at_end=edge == "end")
+    if also:
+        overrun(guard)
+        return
+    bits.share_every_batch([])
+    for model in (network, softmax_regression):
+        guard.surround(model)
+    touch(guard, SHAPES)
+    print("touched nothing")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

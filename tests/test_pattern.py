@@ -1,0 +1,99 @@
+"""Block-sparse patterns, and rows as they are packed, against the obvious NumPy."""
+
+import numpy as np
+import pytest
+
+from fastml.kernels import pattern
+from fastml.kernels.panels import ROWS, padded
+from fastml.kernels.vectors import MASK_BITS
+
+DENSITIES = pytest.mark.parametrize("density", [0, 0.1, 1])
+SIZES = pytest.mark.parametrize("rows", [1, 4, 17, 100])
+INPUTS = pytest.mark.parametrize("input_dim", [1, 15, 16, 17, 83, 784])
+UNTOUCHED = -7
+
+
+def make_rows(rows, input_dim, density, dtype="float32"):
+    """Return numbers of a dtype, a fraction density of them not zero."""
+    random = np.random.default_rng(rows * 1000 + input_dim)
+    values = random.integers(1, 100, (rows, input_dim))
+    return (values * (random.random((rows, input_dim)) < density)).astype(dtype)
+
+
+def masks_of(X):
+    """Return (masks, rows), the masks of X's rows, padded with zeros to whole masks both ways."""
+    rows, input_dim = X.shape
+    flags = np.zeros((padded(rows, MASK_BITS), padded(input_dim, MASK_BITS)), np.uint16)
+    flags[:rows, :input_dim] = X != 0
+    bits = np.left_shift(1, np.arange(MASK_BITS))
+    return np.array((flags.reshape(len(flags), -1, MASK_BITS) @ bits).T, np.uint16, order="C")
+
+
+def listed(function, groups, size, *arguments):
+    """Return what a function of the patterns lists for each group, after a look at the memory behind it."""
+    lists = np.full((groups + 2, size + MASK_BITS), UNTOUCHED, np.int32)
+    found = []
+    for g in range(groups):
+        count = function(*arguments, g, lists[1:])
+        found.append(lists[1 + g, :count].tolist())
+        assert (lists[1 + g, count + MASK_BITS :] == UNTOUCHED).all()
+    assert (lists[[0, -1]] == UNTOUCHED).all()
+    return found
+
+
+@DENSITIES
+@INPUTS
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("x_dtype", ["uint8", "float32", "float64"])
+def test_rows_are_converted_scaled_and_masked(density, input_dim, dtype, x_dtype):
+    X = make_rows(17, input_dim, density, x_dtype)
+    scale = np.dtype(dtype).type(1 / 255)
+    batch = np.full((20, padded(input_dim, MASK_BITS)), UNTOUCHED, dtype)
+    batch[:, input_dim:] = 0
+    masks = np.full((padded(input_dim, MASK_BITS) // MASK_BITS, 20), 12345, np.uint16)
+    for i, row in enumerate(X):
+        pattern.pack_row(row, scale, batch, masks, i + 1)
+    np.testing.assert_array_equal(batch[1:18, :input_dim], X.astype(dtype) * scale)
+    assert not batch[:, input_dim:].any()
+    assert (batch[[0, 18, 19], :input_dim] == UNTOUCHED).all()
+    np.testing.assert_array_equal(masks[:, 1:18], masks_of(X)[:, :17])
+    assert (masks[:, [0, 18, 19]] == 12345).all()
+
+
+def test_what_is_not_finite_is_packed_as_not_zero():
+    row = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0], np.float32)
+    batch, masks = np.zeros((1, MASK_BITS), np.float32), np.zeros((1, 1), np.uint16)
+    pattern.pack_row(row, np.float32(2), batch, masks, 0)
+    np.testing.assert_array_equal(batch[0, :6], row * 2)
+    assert masks[0, 0] == 0b100111
+
+
+@DENSITIES
+@INPUTS
+@SIZES
+def test_pixels_of_a_group_of_rows(density, input_dim, rows):
+    X = make_rows(rows, input_dim, density)
+    groups = padded(rows, ROWS) // ROWS
+    found = listed(pattern.list_pixels, groups, padded(input_dim, MASK_BITS), masks_of(X))
+    assert found == [np.flatnonzero(X[g * ROWS : (g + 1) * ROWS].any(axis=0)).tolist() for g in range(groups)]
+
+
+@DENSITIES
+@INPUTS
+@SIZES
+def test_rows_of_a_group_of_pixels(density, input_dim, rows):
+    X = make_rows(rows, input_dim, density)
+    groups = padded(input_dim, ROWS) // ROWS
+    found = listed(pattern.list_rows, groups, padded(rows, MASK_BITS), masks_of(X), 0, rows)
+    assert found == [np.flatnonzero(X[:, g * ROWS : (g + 1) * ROWS].any(axis=1)).tolist() for g in range(groups)]
+
+
+@DENSITIES
+@pytest.mark.parametrize("start", [0, 16, 48])
+@pytest.mark.parametrize("count", [16, 32])
+def test_rows_of_a_piece_of_the_batch_count_from_its_start(density, start, count):
+    X = make_rows(100, 83, density)
+    groups = padded(83, ROWS) // ROWS
+    found = listed(pattern.list_rows, groups, 100, masks_of(X), start, count)
+    piece = X[start : start + count]
+    assert found == [np.flatnonzero(piece[:, g * ROWS : (g + 1) * ROWS].any(axis=1)).tolist() for g in range(groups)]
