@@ -107,7 +107,7 @@ def owned_tiles(offsets, begins, workers):
 def test_every_tile_has_one_owner(columns, listed, overhead, workers):
     offsets = panels.panel_offsets(columns, "float32")
     begins = np.zeros(len(listed) + 1, np.int64)
-    panels.add_up(np.array(listed), len(listed), overhead, begins)
+    panels.add_up(np.array([listed]), len(listed), overhead, begins)
     assert begins.tolist() == [0, *itertools.accumulate(work + overhead for work in listed)]
     owned = owned_tiles(offsets, begins, workers)
     owners = Counter(itertools.chain(*owned))

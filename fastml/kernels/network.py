@@ -114,11 +114,11 @@ def scratch(batch: int, input_dim: int, workers: int, packed: Weights) -> Scratc
         masks=aligned_zeros((pixels // MASK_BITS, rows), np.uint16),
         # MASK_BITS more than can be listed: `append_indices` writes so many at once.
         pixels=np.zeros((row_groups, pixels + MASK_BITS), np.int32),
-        pixels_listed=np.zeros(row_groups, np.int64),
+        pixels_listed=np.zeros((blocks, BLOCK // ROWS), np.int64),
         pixels_begin=np.zeros((blocks, BLOCK // ROWS + 1), np.int64),
         rows=np.zeros((blocks, pixel_groups, min(rows, BLOCK) + MASK_BITS), np.int32),
         rows_listed=np.zeros((blocks, pixel_groups), np.int64),
-        rows_begin=np.zeros((blocks, pixel_groups + 1), np.int64),
+        rows_begin=np.zeros(pixel_groups + 1, np.int64),
         hidden=aligned_zeros((count, rows, width), dtype),
         partial=aligned_zeros((count, row_groups, packed.W2.shape[1], ROWS), dtype),
         logits=aligned_zeros((row_groups, packed.W2.shape[1], ROWS), dtype),
@@ -147,7 +147,8 @@ def pack_rows(X, rows, itemsize, scale, scratch, worker, workers):
                 pack_any_row(X[rows[scratch.order[i]]], itemsize, scale, scratch.X, scratch.masks, i)
             else:
                 scratch.masks[:, i] = 0
-        scratch.pixels_listed[g] = list_pixels(scratch.masks, g, scratch.pixels)
+        block, group = g // (BLOCK // ROWS), g % (BLOCK // ROWS)
+        scratch.pixels_listed[block, group] = list_pixels(scratch.masks, g, scratch.pixels)
 
 
 @helper
@@ -180,25 +181,24 @@ def compute_hidden(count, scratch, weights, worker, workers):
     """Region 2: a worker's tiles of hidden and their partial logits."""
     offsets = weights.offsets
     for b in range(padded_size(count, BLOCK) // BLOCK):
+        start, group = b * BLOCK, b * (BLOCK // ROWS)
         begins = scratch.pixels_begin[b, : padded_size(block_rows(b, count), ROWS) // ROWS + 1]
         low, high = share(offsets[-1] * begins[-1], worker, workers)
         for p in range(offsets.size - 1):
-            width = offsets[p + 1] - offsets[p]
-            first = b * (BLOCK // ROWS) + first_tile(begins, offsets[p], width, low)
-            last = b * (BLOCK // ROWS) + first_tile(begins, offsets[p], width, high)
-            forward_tiles(
-                width, scratch.X, scratch.pixels, scratch.pixels_listed, weights.W1[p], scratch.hidden[p], first, last
-            )
-            logit_tiles(width, scratch.hidden[p], weights.W2[p], scratch.partial[p], first, last)
+            width, hidden = offsets[p + 1] - offsets[p], scratch.hidden[p, start:]
+            first, last = first_tile(begins, offsets[p], width, low), first_tile(begins, offsets[p], width, high)
+            pixels, listed = scratch.pixels[group:], scratch.pixels_listed[b]
+            forward_tiles(width, scratch.X[start:], pixels, listed, weights.W1[p], hidden, first, last)
+            logit_tiles(width, hidden, weights.W2[p], scratch.partial[p, group:], first, last)
 
 
 @helper
 def update_W1(count, scratch, weights, worker, workers):
-    """Region 4: dhidden of a worker's panels and the update of its tiles of W1."""
-    offsets, dhidden = weights.offsets, scratch.dhidden[worker]
+    """Region 4: dhidden of a worker's panels and the update of its tiles of W1, which are the same in all blocks."""
+    offsets, begins, dhidden = weights.offsets, scratch.rows_begin, scratch.dhidden[worker]
+    low, high = share(offsets[-1] * begins[-1], worker, workers)
     for b in range(padded_size(count, BLOCK) // BLOCK):
-        begins, start, group = scratch.rows_begin[b], b * BLOCK, b * (BLOCK // ROWS)
-        low, high = share(offsets[-1] * begins[-1], worker, workers)
+        start, group = b * BLOCK, b * (BLOCK // ROWS)
         for p in range(offsets.size - 1):
             width = offsets[p + 1] - offsets[p]
             first, last = first_tile(begins, offsets[p], width, low), first_tile(begins, offsets[p], width, high)
@@ -229,14 +229,13 @@ def prepare(region, labels, count, scratch):
     """Do what a region needs done once, before its workers begin."""
     if region == 1:
         sort_by_label(labels, scratch.labels_begin, scratch.order)
-    elif region == 2 or region == 4:
+    elif region == 2:
         for b in range(padded_size(count, BLOCK) // BLOCK):
-            if region == 2:
-                groups = padded_size(block_rows(b, count), ROWS) // ROWS
-                add_up(scratch.pixels_listed[b * (BLOCK // ROWS) :], groups, TILE_OVERHEAD, scratch.pixels_begin[b])
-            else:
-                groups = scratch.rows_listed.shape[1]
-                add_up(scratch.rows_listed[b], groups, TILE_OVERHEAD, scratch.rows_begin[b])
+            groups = padded_size(block_rows(b, count), ROWS) // ROWS
+            add_up(scratch.pixels_listed[b : b + 1], groups, TILE_OVERHEAD, scratch.pixels_begin[b])
+    elif region == 4:
+        listed = scratch.rows_listed[: padded_size(count, BLOCK) // BLOCK]
+        add_up(listed, listed.shape[1], TILE_OVERHEAD, scratch.rows_begin)
 
 
 @helper

@@ -80,9 +80,14 @@ def unpack(panels: NDArray, W: NDArray) -> None:
 
 @helper
 def add_up(listed, groups, overhead, begins):
-    """Write the work before each of groups to begins, and all work at the end: what is listed, and an overhead each."""
+    """Write the work before each of groups to begins, and all work at the end.
+
+    The work of group g is what is listed, the sum of listed[:, g], and an overhead for each list.
+    """
     for g in range(groups):
-        begins[g + 1] = begins[g] + listed[g] + overhead
+        begins[g + 1] = begins[g]
+        for b in range(listed.shape[0]):
+            begins[g + 1] += listed[b, g] + overhead
 
 
 @helper

@@ -84,7 +84,7 @@ def exp(typingctx, vector):
         integers = ir.VectorType(ir.IntType(bits), vector.lanes)
         # The upper part of log(2) has so few bits that its product with n is exact.
         upper = float(np.float32(0.693145751953125))
-        lower = math.log(2) - upper
+        lower = 1.42860682030941723212e-6  # not math.log(2) - upper: its own rounding is multiplied by n, up to 1023
         n = call(builder, f"rint.{vector.suffix}", vector.llvm, builder.fmul(x, number(1 / math.log(2))))
         r = add_product(n, number(-lower), add_product(n, number(-upper), x))
         total = number(1 / math.factorial(degree))
