@@ -37,8 +37,9 @@ def softmax_regression_epoch(
     Parameters
     ----------
     X : array_like, shape (num_examples, input_dim)
-        Examples. uint8, float32 and float64 are read as they are, in any strides, also from a read-only memory map;
-        booleans, other integers, float16 and foreign byte orders are converted a batch at a time.
+        Examples. C-contiguous uint8, float32 and float64 are read where they lie, also from a read-only memory map.
+        Other strides, booleans, other integers, float16 and foreign byte orders are converted a few MB at a time, and
+        so are, for this function but not for `nn_epoch`, rows taken in an order or not a whole number of vectors long.
     y : array_like of integers, shape (num_examples,)
         Labels in [0, num_classes).
     theta : ndarray of float32 or float64, shape (input_dim, num_classes)
