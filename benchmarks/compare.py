@@ -60,8 +60,8 @@ class Comparison:
     def seconds(self, rounds: int, pause: float) -> tuple[list[float], list[float]]:
         """Return the seconds of both sides, run in turn, each once uncounted first.
 
-        After the pause a virtual processor wakes with cold caches and a low clock: that cost fastml up to half of its
-        speed, and tells of neither side.
+        After the pause a virtual processor wakes with cold caches and a low clock: a batch of hidden 400 took
+        340 us in the place of 235, which tells of neither side.
         """
         times: tuple[list[float], list[float]] = ([], [])
         for _, side in itertools.product(range(rounds), (0, 1)):

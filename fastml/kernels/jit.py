@@ -17,7 +17,7 @@ OPTIONS = {
     # A division by zero gives infinity as in NumPy: a kernel never raises.
     "error_model": "numpy",
     # Nothing is allocated in a kernel, so nothing need be counted: the counts of references to our arrays, which every
-    # slice of one would change, lie on cache lines that all threads share, and cost more than the arithmetic of a tile.
+    # slice of one would change, are atomic and lie on cache lines that all threads share.
     "_nrt": False,
     # Other Python threads (a reader of data, a progress bar) run on while a kernel does.
     "nogil": True,

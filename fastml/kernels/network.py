@@ -8,10 +8,9 @@ A batch goes through four regions; in each, every worker writes only what it own
    it is at hand, the panel's part of logits = hidden W2;
 3. by groups of rows: the partial logits added in the order of the panels, softmax, dlogits;
 4. by panels: dhidden; by tiles (panel x pixels): W1 += X^T dhidden, the step's factor being in dlogits. Workers that
-   share a panel compute its dhidden twice, each in memory of its own: that is cheaper than to meet once more.
+   share a panel compute its dhidden twice, each in memory of its own, and need not meet in between.
 
-What a worker owns lies in the same panels in 2 and in 4: hidden and dhidden never travel between cores (a first version
-that split 3 by rows of hidden lost a third of the second core to that).
+What a worker owns lies in the same panels in 2 and in 4: hidden and dhidden hardly travel between cores.
 """
 
 from typing import NamedTuple
