@@ -7,8 +7,10 @@ import numba
 import numpy as np
 import pytest
 
-from fastml import cli, evaluate, predict, train_nn, train_softmax
-from fastml.cli import format_matrix, main, progress_bar
+from fastml import evaluate, predict, train_nn, train_softmax
+from fastml.cli import main
+from fastml.cli.evaluate import format_matrix
+from fastml.cli.progress import CompileNotice, progress_bar
 from fastml.datasets import load_mnist, write_idx
 from fastml.training import TABLE_HEAD
 from fastml.weights import load_weights, save_weights
@@ -155,7 +157,7 @@ def test_wrong_arguments(capsys, argv, match):
 @pytest.mark.parametrize("option", ["--save", "--plot"])
 @pytest.mark.parametrize(("place", "match"), [("missing", "there is no directory"), ("taken", "it is a directory")])
 def test_destination_is_checked_before_the_training(capsys, monkeypatch, tmp_path, data, option, place, match):
-    monkeypatch.delattr(cli, "train_nn")
+    monkeypatch.delattr("fastml.cli.train.train_nn")
     suffix = {"--save": ".npz", "--plot": ".png"}[option]
     (tmp_path / f"taken{suffix}").mkdir()
     path = tmp_path / {"missing": f"missing/file{suffix}", "taken": f"taken{suffix}"}[place]
@@ -170,7 +172,7 @@ def test_directory_without_permission(capsys, monkeypatch, tmp_path, data):
 
 
 def test_missing_matplotlib_is_told_before_the_training(capsys, monkeypatch, tmp_path, data):
-    monkeypatch.delattr(cli, "train_nn")
+    monkeypatch.delattr("fastml.cli.train.train_nn")
     monkeypatch.delitem(sys.modules, "fastml.plotting", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     argv = ["train", "--data", data, "--plot", tmp_path / "curves.png"]
@@ -223,13 +225,13 @@ def test_interrupt_is_one_line_and_130(capsys, monkeypatch, data):
     def interrupt(*arguments, **settings):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "train_nn", interrupt)
+    monkeypatch.setattr("fastml.cli.train.train_nn", interrupt)
     assert main(["train", "--data", data]) == 130
     assert capsys.readouterr() == ("", "fastml: interrupted\n")
 
 
 def test_compiling_is_said_once(capsys):
-    notice = cli.CompileNotice()
+    notice = CompileNotice()
     for _ in range(2):
         notice.on_start(None)
         notice.on_end(None)
@@ -239,7 +241,7 @@ def test_compiling_is_said_once(capsys):
 def test_bar_shows_on_a_terminal_alone(capsys, monkeypatch):
     for terminal in (False, True):
         monkeypatch.setattr(sys.stderr, "isatty", lambda terminal=terminal: terminal)
-        monkeypatch.setattr(cli, "BAR_DELAY_SECONDS", 0)
+        monkeypatch.setattr("fastml.cli.progress.BAR_DELAY_SECONDS", 0)
         with progress_bar() as progress:
             progress(100, 200)
             progress(200, 200)

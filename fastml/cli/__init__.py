@@ -1,0 +1,72 @@
+"""The command `fastml`: train a model on MNIST or data like it, evaluate it, and tell what it runs on.
+
+A module a command; each has `add`, which describes the command to argparse, and `run`, which does it.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from numba.core import event
+
+from fastml.cli import evaluate, info, train
+from fastml.cli.progress import CompileNotice
+
+COMMANDS = (train, evaluate, info)
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Its arguments; by default those of the process.
+
+    Returns
+    -------
+    int
+        The exit status: 0; 1 where the loss is not finite or nobody reads the output any more; 2 where an argument or a
+        file is not what it should be; 130 after an interrupt.
+
+    Raises
+    ------
+    SystemExit
+        From argparse, with status 2 for arguments that it refuses, 0 after ``--help`` and ``--version``.
+    """
+    arguments = make_parser().parse_args(argv)
+    try:
+        with event.install_listener("numba:compile", CompileNotice()):
+            arguments.run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes once more when it exits; that must not fail as well.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except FloatingPointError as error:
+        return fail(error, 1)
+    except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
+        return fail(error, 2)
+    except KeyboardInterrupt:
+        print("fastml: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+def fail(error: Exception, status: int) -> int:
+    """Print an error as one line and return the exit status."""
+    print("fastml: error:", " ".join(str(error).split()) or type(error).__name__, file=sys.stderr)
+    return status
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line; what it parses has the function of the chosen command as `run`."""
+    parser = argparse.ArgumentParser(prog="fastml", description="Train and evaluate models on MNIST or data like it.")
+    parser.add_argument("--version", action="version", version=f"fastml {version('fastml')}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        command.add(commands).set_defaults(run=command.run)
+    return parser

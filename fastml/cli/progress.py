@@ -1,0 +1,54 @@
+"""What a person sees while a command works: a progress bar, a word about compiling."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from numba.core import event
+
+from fastml.epochs import Progress
+
+# An epoch that ends sooner gets no progress bar: it would only flicker.
+BAR_DELAY_SECONDS = 0.5
+
+
+@contextmanager
+def progress_bar() -> Iterator[Progress | None]:
+    """Yield the `progress` of a training run: a bar for each epoch, on stderr if it is a terminal and tqdm is there."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        yield None
+        return
+    bar = None
+
+    def show(done: int, num_examples: int) -> None:
+        nonlocal bar
+        if bar is None:
+            settings = {"delay": BAR_DELAY_SECONDS, "leave": False, "disable": None}
+            bar = tqdm(total=num_examples, unit=" examples", unit_scale=True, **settings)
+        bar.update(done - bar.n)
+        if done == num_examples:
+            bar.close()
+            bar = None
+
+    try:
+        yield show
+    finally:
+        if bar is not None:
+            bar.close()
+
+
+class CompileNotice(event.Listener):
+    """Says on stderr that kernels are compiled, at the first of them; kernels that come from the cache say nothing."""
+
+    said = False
+
+    def on_start(self, compilation):
+        """Say it, once."""
+        if not self.said:
+            self.said = True
+            print("fastml: compiling the kernels, some seconds ...", file=sys.stderr, flush=True)
+
+    def on_end(self, compilation):
+        """Say nothing."""

@@ -1,0 +1,63 @@
+"""`fastml train`: train a model, with a line an epoch."""
+
+import argparse
+from functools import partial
+
+import numba
+
+from fastml.cli.arguments import PIXEL_SCALE, check_outputs, data_directory, integer_in, name_ending, real
+from fastml.cli.progress import progress_bar
+from fastml.datasets import load_mnist
+from fastml.training import train_nn, train_softmax
+from fastml.weights import save_weights
+
+
+def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    """Add the command to argparse's, and return its parser."""
+    parser = commands.add_parser(
+        "train", parents=[data_directory()], help="train a model and print a table, a line an epoch"
+    )
+    add = parser.add_argument
+    models = {"choices": ("nn", "softmax"), "default": "nn"}
+    add("--model", **models, help="two-layer network or softmax regression (default: %(default)s)")
+    positive = {"type": integer_in(1), "metavar": "N"}
+    add("--hidden", **positive, default=400, help="hidden units of the network (default: %(default)s)")
+    add("--epochs", **positive, default=20, help="passes over the training set (default: %(default)s)")
+    add("--lr", type=real, default=0.2, metavar="X", help="step size (default: %(default)s)")
+    add("--batch", **positive, default=100, help="examples of a mini-batch (default: %(default)s)")
+    seeds = integer_in(0, 2**32 - 1)
+    add("--seed", type=seeds, default=0, metavar="N", help="for the weights of the network (default: %(default)s)")
+    threads = integer_in(1, numba.config.NUMBA_NUM_THREADS)
+    add("--threads", type=threads, metavar="N", help="threads to train on (default: as many as Numba has)")
+    add("--save", type=name_ending(".npz"), metavar="FILE.npz", help="save the weights and the settings")
+    add("--plot", type=name_ending(".png"), metavar="FILE.png", help="draw the learning curves")
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Train a model; what could keep its results from being written is found before."""
+    plotting = check_outputs(arguments.save, arguments.plot)
+    if arguments.threads is not None:
+        numba.set_num_threads(arguments.threads)
+    train_set, test_set = load_mnist(arguments.data, raw=True)
+
+    settings = {"lr": arguments.lr, "batch": arguments.batch}
+    if arguments.model == "softmax":
+        train = partial(train_softmax, **settings, scale=PIXEL_SCALE)
+    else:
+        settings |= {"hidden_dim": arguments.hidden, "seed": arguments.seed}
+        train = partial(train_nn, **settings, scale=PIXEL_SCALE)
+    # One example makes Numba compile, or load, every kernel: no epoch's seconds hold that.
+    one = [array[:1] for array in train_set]
+    train(*one, *one, epochs=1, verbose=False)
+    with progress_bar() as progress:
+        history = train(*train_set, *test_set, epochs=arguments.epochs, progress=progress)
+
+    seconds = sum(row.seconds for row in history.rows)
+    rate = arguments.epochs * len(train_set[0]) / seconds
+    print(f"test error {history[-1].test_err:.2%}; {seconds:.2f} s of training, {rate:,.0f} examples per second")
+    if arguments.save is not None:
+        settings |= {"model": arguments.model, "epochs": arguments.epochs}
+        save_weights(arguments.save, history.weights, settings)
+    if plotting is not None:
+        plotting.plot_history(history, arguments.plot)
