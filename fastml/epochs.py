@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastml import checks
 from fastml.kernels import jit, network, softmax_regression
+from fastml.kernels.softmax import empty_verdicts
 from fastml.slices import Rows, slices
 
 Progress = Callable[[int, int], object]
@@ -174,7 +175,7 @@ def run_epoch(
     checks.check_last_batch(last_batch)
 
     dtype = model_dtype(weights.values())
-    rows = Rows(X, order, dtype, model)
+    rows = Rows(X, order, dtype)
     if rows.count == 0:
         return
     size = min(batch, rows.count)
@@ -182,14 +183,17 @@ def run_epoch(
         rate, short_rate = (dtype.type(step) for step in rates(lr, batch, rows.count, last_batch))
         scale = dtype.type(scale)
     threads = numba.get_num_threads()
-    packed = model.pack(dtype, *weights.values())
-    scratch = model.scratch(size, input_dim, threads, packed)
+    packed = model.pack(dtype, size, *weights.values())
+    scratch = model.scratch(size, threads, True, packed)
+    verdicts = empty_verdicts(0, num_classes, dtype)
     try:
         for start, stop, workers in slices(rows, size, threads):
             features, indices = rows.take(start, stop)
             labels = (y[start:stop] if order is None else y[order[start:stop]]).astype(np.int64)
             with jit.parallel_lock:
-                model.run(features, indices, labels, size, rate, short_rate, scale, True, workers, packed, scratch)
+                model.run(
+                    features, indices, labels, size, rate, short_rate, scale, True, workers, packed, scratch, verdicts
+                )
             if progress is not None:
                 progress(stop, rows.count)
     finally:

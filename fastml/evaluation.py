@@ -1,5 +1,6 @@
 """Losses, errors and predictions: of logits that are there, and of weights without a matrix of logits for the set."""
 
+import math
 from collections.abc import Iterator
 
 import numba
@@ -9,11 +10,14 @@ from numpy.typing import ArrayLike, NDArray
 from fastml import checks
 from fastml.epochs import model_dtype
 from fastml.kernels import jit, network, softmax_regression
-from fastml.kernels.softmax import losses_and_predictions
+from fastml.kernels.panels import ROWS
+from fastml.kernels.softmax import Verdicts, empty_verdicts, judge
 from fastml.slices import Rows, slices
 
-# Rows whose logits are in memory at once: enough to keep both cores busy, few enough for their caches.
-BLOCK = 1024
+# Blocks of rows for each thread, and rows of logits, whose verdicts are in memory at once: a few megabytes.
+MOST_BLOCKS, LOGITS_ROWS = 64, 8192
+# Rows whose losses are added up in one go. Ranges begin at multiples of it.
+SUM_ROWS = 128
 MODELS = {1: (softmax_regression, ("theta",)), 2: (network, ("W1", "W2"))}
 
 
@@ -83,10 +87,7 @@ def loss_err(h: ArrayLike, y: ArrayLike) -> tuple[float, float]:
     logits = checks.check_logits(h)
     y = checks.check_labels(y, *logits.shape)
     dtype = np.float32 if logits.dtype.kind == "f" and logits.dtype.itemsize == 4 else np.float64
-    blocks = (
-        (start, np.array(logits[start : start + BLOCK], dtype, order="C")) for start in range(0, len(logits), BLOCK)
-    )
-    return mean_loss_err(blocks, y)
+    return mean_loss_err(verdicts_on_logits(logits, y, dtype), y)
 
 
 def evaluate(X: ArrayLike, y: ArrayLike, *weights: NDArray, scale: float = 1.0) -> tuple[float, float]:
@@ -124,7 +125,7 @@ def evaluate(X: ArrayLike, y: ArrayLike, *weights: NDArray, scale: float = 1.0) 
     X, scale = check_model_input(X, weights, scale)
     checks.check_examples(X)
     y = checks.check_labels(y, X.shape[0], weights[-1].shape[1])
-    return mean_loss_err(logit_blocks(X, weights, scale), y)
+    return mean_loss_err(verdicts_of_model(X, y, weights, scale), y)
 
 
 def predict(X: ArrayLike, *weights: NDArray, scale: float = 1.0) -> NDArray[np.int64]:
@@ -154,8 +155,8 @@ def predict(X: ArrayLike, *weights: NDArray, scale: float = 1.0) -> NDArray[np.i
     """
     X, scale = check_model_input(X, weights, scale)
     predictions = np.empty(X.shape[0], np.int64)
-    for start, logits in logit_blocks(X, weights, scale):
-        predictions[start : start + len(logits)] = logits.argmax(axis=1)
+    for start, verdicts in verdicts_of_model(X, None, weights, scale):
+        predictions[start : start + len(verdicts.predictions)] = verdicts.predictions
     return predictions
 
 
@@ -186,8 +187,8 @@ def predict_proba(X: ArrayLike, *weights: NDArray, scale: float = 1.0) -> NDArra
     """
     X, scale = check_model_input(X, weights, scale)
     probabilities = np.empty((X.shape[0], weights[-1].shape[1]), model_dtype(weights))
-    for start, logits in logit_blocks(X, weights, scale):
-        probabilities[start : start + len(logits)] = softmax(logits)
+    for start, verdicts in verdicts_of_model(X, None, weights, scale, probabilities=True):
+        probabilities[start : start + len(verdicts.probabilities)] = verdicts.probabilities
     return probabilities
 
 
@@ -199,41 +200,48 @@ def check_model_input(X: ArrayLike, weights: tuple[NDArray, ...], scale: float) 
     return checks.check_features(X, weights[0].shape[0]), checks.check_real("scale", scale)
 
 
-def logit_blocks(X: NDArray, weights: tuple[NDArray, ...], scale: float) -> Iterator[tuple[int, NDArray]]:
-    """Yield (start, logits) for consecutive blocks of rows; each block overwrites the one before."""
+def verdicts_of_model(
+    X: NDArray, y: NDArray | None, weights: tuple[NDArray, ...], scale: float, probabilities: bool = False
+) -> Iterator[tuple[int, Verdicts]]:
+    """Yield (start, verdicts) for consecutive ranges of rows; without y the losses mean nothing."""
     model, _ = MODELS[len(weights)]
-    dtype = model_dtype(weights)
-    rows = Rows(X, None, dtype, model)
-    block = max(1, min(BLOCK, rows.most))
-    packed = model.pack(dtype, *weights)
-    threads = numba.get_num_threads()
-    scratch = model.scratch(block, X.shape[1], threads, packed)
+    dtype, num_classes = model_dtype(weights), weights[-1].shape[1]
+    rows, threads = Rows(X, None, dtype), numba.get_num_threads()
+    packed = model.pack(dtype, model.BLOCK, *weights)
+    scratch = model.scratch(model.BLOCK, threads, False, packed)
     with np.errstate(over="ignore"):
         scale = dtype.type(scale)
-    labels, zero = np.zeros(block, np.int64), dtype.type(0)
-    for start, stop, workers in slices(rows, block, threads, most=1):
+    zero = dtype.type(0)
+    # A block for each thread is the least that shows what threads are good for.
+    for start, stop, workers in slices(rows, model.BLOCK * threads, threads, most=MOST_BLOCKS):
         features, indices = rows.take(start, stop)
+        labels = np.zeros(stop - start, np.int64) if y is None else y[start:stop].astype(np.int64)
+        verdicts = empty_verdicts(stop - start, num_classes, dtype, probabilities)
         with jit.parallel_lock:
-            model.run(
-                features, indices, labels[: stop - start], block, zero, zero, scale, False, workers, packed, scratch
-            )
-        logits = scratch.logits.transpose(0, 2, 1).reshape(-1, scratch.logits.shape[1])
-        yield start, logits[: stop - start, : packed.num_classes]
+            model.run(features, indices, labels, 1, zero, zero, scale, False, workers, packed, scratch, verdicts)
+        yield start, verdicts
 
 
-def softmax(logits: NDArray) -> NDArray:
-    """Return the softmax of each row of logits."""
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+def verdicts_on_logits(logits: NDArray, y: NDArray, dtype: np.dtype) -> Iterator[tuple[int, Verdicts]]:
+    """Yield (start, verdicts) for consecutive ranges of rows of logits."""
+    for start in range(0, len(logits), LOGITS_ROWS):
+        part = np.array(logits[start : start + LOGITS_ROWS], dtype, order="C")
+        labels = y[start : start + LOGITS_ROWS].astype(np.int64)
+        verdicts = empty_verdicts(*part.shape, dtype)
+        judge(part, labels, np.arange(len(part)), np.empty((part.shape[1], ROWS), dtype), verdicts)
+        yield start, verdicts
 
 
-def mean_loss_err(blocks: Iterator[tuple[int, NDArray]], y: NDArray) -> tuple[float, float]:
-    """Return the mean loss and the error over blocks of logits, summed in float64, block after block."""
-    total, wrong = 0.0, 0
-    for start, logits in blocks:
-        labels = y[start : start + len(logits)].astype(np.int64)
-        losses, predictions = np.empty(len(labels), logits.dtype), np.empty_like(labels)
-        losses_and_predictions(logits, labels, losses, predictions)
-        total += float(losses.sum(dtype=np.float64))
-        wrong += int(np.count_nonzero(predictions != labels))
-    return total / len(y), wrong / len(y)
+def mean_loss_err(judged: Iterator[tuple[int, Verdicts]], y: NDArray) -> tuple[float, float]:
+    """Return the mean loss and the error over ranges of rows.
+
+    The sum of the losses is rounded once, at the end, so it does not depend on where the ranges end: that is a matter
+    of time, and of the number of threads.
+    """
+    sums, wrong = [], 0
+    for start, verdicts in judged:
+        sums += np.add.reduceat(
+            verdicts.losses, np.arange(0, len(verdicts.losses), SUM_ROWS), dtype=np.float64
+        ).tolist()
+        wrong += int(np.count_nonzero(verdicts.predictions != y[start : start + len(verdicts.predictions)]))
+    return math.fsum(sums) / len(y), wrong / len(y)

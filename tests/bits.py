@@ -68,9 +68,9 @@ def share_every_batch(shared):
 
     def sharing(run):
         def run_shared(*arguments):
-            *before, _, weights, scratch = arguments
+            *before, _, weights, scratch, verdicts = arguments
             shared.append(numba.get_num_threads())
-            run(*before, shared[-1], weights, scratch)
+            run(*before, shared[-1], weights, scratch, verdicts)
 
         return run_shared
 

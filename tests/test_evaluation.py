@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fastml
-from fastml.evaluation import BLOCK
+from fastml.evaluation import LOGITS_ROWS
 from tests import reference
 from tests.problems import LAYOUTS, X_DTYPES, make_problem
 
@@ -22,7 +22,7 @@ def logits_of(problem, weights):
 @MODELS
 @DTYPES
 @pytest.mark.parametrize("x_dtype", X_DTYPES)
-@pytest.mark.parametrize("rows", [1, 37, BLOCK + 3])
+@pytest.mark.parametrize("rows", [1, 37, 1027])
 def test_a_model_on_a_set(model, dtype, x_dtype, rows):
     problem = make_problem(rows, 30, 21, 7, batch=16, dtype=x_dtype)
     weights, scale = problem.weights(model, dtype), problem.settings["scale"]
@@ -56,7 +56,8 @@ def test_no_rows_have_no_predictions(model):
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", ">f8", "int64"])
 def test_loss_err_of_logits(dtype):
     random = np.random.default_rng(0)
-    logits, y = (random.standard_normal((2 * BLOCK + 5, 7)) * 3).astype(dtype), random.integers(7, size=2 * BLOCK + 5)
+    rows = 2 * LOGITS_ROWS + 5
+    logits, y = (random.standard_normal((rows, 7)) * 3).astype(dtype), random.integers(7, size=rows)
     expected = reference.loss_err(logits.astype(np.float64), y)
     np.testing.assert_allclose(fastml.loss_err(logits, y), expected, rtol=1e-6)
     assert fastml.softmax_loss(logits, y) == fastml.loss_err(logits, y)[0]

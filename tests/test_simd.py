@@ -13,11 +13,11 @@ from fastml.kernels.simd import (
     add_dot,
     add_outer_columns,
     add_outer_rows,
-    add_to_memory,
     lanes_of,
     mask_tile,
     prefetch,
     relu_tile,
+    store_sum,
     store_tile,
     sum_tile,
     zero_tile,
@@ -64,8 +64,8 @@ def tile_functions(rows, vectors):
         store_tile(tile, out, 1, 2)
 
     @helper
-    def add(X, W, i, h, terms, out):
-        add_to_memory(of_rows(X, W, i, h, terms), out, 1, 2)
+    def add(X, W, i, h, terms, base, out):
+        store_sum(of_rows(X, W, i, h, terms), base, out, 1, 2)
 
     @helper
     def relu(X, W, i, h, terms, out):
@@ -112,9 +112,14 @@ def test_a_tile_is_stored_or_added(dtype, shape, terms):
     out = before.copy()
     tile_functions(*shape).store(X, W, 2, 3, terms, out)
     assert_wrote(out, before, product)
+    base = np.random.default_rng(1).integers(-9, 9, before.shape).astype(dtype)
     out = before.copy()
-    tile_functions(*shape).add(X, W, 2, 3, terms, out)
-    assert_wrote(out, before, product + before[1 : 1 + shape[0], 2 : 2 + W.shape[1] - 3])
+    tile_functions(*shape).add(X, W, 2, 3, terms, base, out)
+    assert_wrote(out, before, product + base[1 : 1 + shape[0], 2 : 2 + W.shape[1] - 3])
+    tile_functions(*shape).add(X, W, 2, 3, terms, base, base)
+    np.testing.assert_array_equal(
+        base[1 : 1 + shape[0], 2 : 2 + W.shape[1] - 3], out[1 : 1 + shape[0], 2 : 2 + W.shape[1] - 3]
+    )
 
 
 @TILES
@@ -323,9 +328,9 @@ def test_nonzero_mask(dtype):
 
 
 @helper
-def convert_rows(source, j, scale, X, masks):
+def convert_rows(source, j, scale, X):
     for i in range(source.shape[0]):
-        masks[i] = convert(source[i], j, scale, X, i)
+        convert(source[i], j, scale, X, i)
 
 
 @STORED
@@ -333,13 +338,12 @@ def convert_rows(source, j, scale, X, masks):
 def test_convert(dtype, stored, scale):
     source = sparse(stored, (50, MASK_BITS + 5), seed=1)
     before = np.random.default_rng(0).standard_normal((51, MASK_BITS + 5)).astype(dtype)
-    X, masks = before.copy(), np.zeros(50, np.uint16)
-    convert_rows(source, 3, np.dtype(dtype).type(scale), X, masks)
+    X = before.copy()
+    convert_rows(source, 3, np.dtype(dtype).type(scale), X)
     expected = before.copy()
     with np.errstate(under="ignore"):
         expected[:50, 3 : 3 + MASK_BITS] = source[:, 3 : 3 + MASK_BITS].astype(dtype) * np.dtype(dtype).type(scale)
     np.testing.assert_array_equal(X, expected)
-    assert masks.tolist() == [bits_of(row != 0) for row in expected[:50, 3 : 3 + MASK_BITS]]
 
 
 @helper

@@ -11,7 +11,7 @@ import numpy as np
 from numba.core.registry import cpu_target
 
 from fastml.kernels.simd import REGISTER_BYTES
-from fastml.kernels.softmax import losses_and_predictions
+from fastml.kernels.softmax import judge
 
 
 def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> None:
         "usable cores": cores,
         "threads": threads,
         "threading layer": numba.threading_layer(),
-        "cache": losses_and_predictions.stats.cache_path or "none: no directory that can be written",
+        "cache": judge.stats.cache_path or "none: no directory that can be written",
     }
     for name, fact in facts.items():
         print(f"{name:<16} {fact}")

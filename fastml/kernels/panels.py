@@ -63,13 +63,13 @@ def panel_columns(offsets: NDArray, columns: int, dtype: DTypeLike) -> list[slic
     return [slice(a * width, min(b * width, columns)) for a, b in itertools.pairwise(offsets)]
 
 
-def pack(W: NDArray, rows: int, dtype: DTypeLike) -> NDArray:
-    """Return W in panels, (panels, rows, MOST_VECTORS * lanes), padded with zeros to rows."""
+def pack(W: NDArray, rows: int, dtype: DTypeLike, copies: int) -> NDArray:
+    """Return copies of W in panels, (copies, panels, rows, MOST_VECTORS * lanes), padded with zeros to rows."""
     offsets = panel_offsets(W.shape[1], dtype)
-    panels = aligned_zeros((len(offsets) - 1, rows, MOST_VECTORS * lanes(dtype)), dtype)
-    for panel, columns in zip(panels, panel_columns(offsets, W.shape[1], dtype), strict=True):
+    packed = aligned_zeros((copies, len(offsets) - 1, rows, MOST_VECTORS * lanes(dtype)), dtype)
+    for panel, columns in zip(packed[0], panel_columns(offsets, W.shape[1], dtype), strict=True):
         panel[: W.shape[0], : columns.stop - columns.start] = W[:, columns]
-    return panels
+    return packed
 
 
 def unpack(panels: NDArray, W: NDArray) -> None:
@@ -80,15 +80,19 @@ def unpack(panels: NDArray, W: NDArray) -> None:
 
 
 @helper
-def add_up(listed, groups, overhead, begins):
-    """Write the work before each of groups to begins, and all work at the end.
+def copy_last(copies):
+    """Write the last of copies of weights to the first, in place."""
+    first, last = copies[0].reshape(copies[0].size), copies[-1].reshape(copies[0].size)
+    for i in range(first.size):
+        first[i] = last[i]
 
-    The work of group g is what is listed, the sum of listed[:, g], and an overhead for each list.
-    """
-    for g in range(groups):
-        begins[g + 1] = begins[g]
-        for b in range(listed.shape[0]):
-            begins[g + 1] += listed[b, g] + overhead
+
+@helper
+def add_up(listed, overhead, begins):
+    """Write the work before each group to begins, and all work at the end: what is listed, and an overhead for each."""
+    begins[0] = 0
+    for g in range(begins.size - 1):
+        begins[g + 1] = begins[g] + listed[g] + overhead
 
 
 @helper

@@ -7,20 +7,14 @@ same micro-kernel walks either list; on dense data the lists are full.
 
 from fastml.kernels.jit import helper
 from fastml.kernels.panels import ROWS
-from fastml.kernels.vectors import MASK_BITS, append_indices, convert, meeting_mask, nonzero_mask
+from fastml.kernels.vectors import MASK_BITS, append_indices, meeting_mask, nonzero_mask
 
 
 @helper
-def pack_row(source, scale, row, masks, i):
-    """Write scale * source, converted, to row i of the batch and its pixels that are not zero to column i of masks."""
-    whole = source.size // MASK_BITS
-    for c in range(whole):
-        masks[c, i] = convert(source, c * MASK_BITS, scale, row, i)
-    if whole < masks.shape[0]:
-        # The batch is padded to whole masks with zeros; X is not.
-        for j in range(whole * MASK_BITS, source.size):
-            row[i, j] = row.dtype.type(source[j]) * scale
-        masks[whole, i] = nonzero_mask(row, i, whole * MASK_BITS)
+def mask_row(packed, i, masks):
+    """Write which pixels of row i are not zero to column i of masks."""
+    for c in range(masks.shape[0]):
+        masks[c, i] = nonzero_mask(packed, i, c * MASK_BITS)
 
 
 @helper
@@ -36,15 +30,14 @@ def list_pixels(masks, g, pixels):
 
 
 @helper
-def list_rows(masks, start, count, g, rows):
+def list_rows(masks, count, g, rows):
     """Write which of count rows are not zero in a pixel of group g to rows[g] and return how many there are.
 
-    They are counted from start, a multiple of MASK_BITS. The masks of rows behind the last of the batch are cleared up
-    to a multiple of MASK_BITS.
+    The masks of rows behind the last of the batch are cleared up to a multiple of MASK_BITS.
     """
     groups = MASK_BITS // ROWS
     bits = masks.dtype.type((1 << ROWS) - 1) << masks.dtype.type(g % groups * ROWS)
     listed = 0
     for i in range(0, count, MASK_BITS):
-        listed = append_indices(rows, g, listed, meeting_mask(masks, g // groups, start + i, bits), i)
+        listed = append_indices(rows, g, listed, meeting_mask(masks, g // groups, i, bits), i)
     return listed

@@ -140,28 +140,33 @@ def zero_tile(typingctx, rows, vectors, like):
     return tile(rows, vectors, like), lambda context, builder, sig, args: ir.Constant(tile.llvm, None)
 
 
-def storing(add):
-    """Make the intrinsic that stores a tile, or adds it to what is there."""
+@intrinsic
+def store_tile(typingctx, tile, A, i, j):
+    """A[i + r, j:] = tile[r]."""
 
-    @intrinsic
-    def store_tile(typingctx, tile, A, i, j):
-        def codegen(context, builder, sig, args):
-            value, A_, i_, j_ = args
-            for r, v, number in tile.registers():
-                at = offset(builder, i_, r), offset(builder, j_, v * tile.vector.lanes)
-                register = builder.extract_value(value, number)
-                if add:
-                    register = builder.fadd(register, load(context, builder, tile.vector, A, A_, *at))
-                store(context, builder, tile.vector, register, A, A_, *at)
-            return context.get_dummy_value()
+    def codegen(context, builder, sig, args):
+        value, A_, i_, j_ = args
+        for r, v, number in tile.registers():
+            at = offset(builder, i_, r), offset(builder, j_, v * tile.vector.lanes)
+            store(context, builder, tile.vector, builder.extract_value(value, number), A, A_, *at)
+        return context.get_dummy_value()
 
-        return types.void(tile, A, types.intp, types.intp), codegen
-
-    return store_tile
+    return types.void(tile, A, types.intp, types.intp), codegen
 
 
-# A[i + r, j:] = tile[r]   and   A[i + r, j:] += tile[r]
-store_tile, add_to_memory = storing(add=False), storing(add=True)
+@intrinsic
+def store_sum(typingctx, tile, A, B, i, j):
+    """B[i + r, j:] = A[i + r, j:] + tile[r]; B may be A."""
+
+    def codegen(context, builder, sig, args):
+        value, A_, B_, i_, j_ = args
+        for r, v, number in tile.registers():
+            at = offset(builder, i_, r), offset(builder, j_, v * tile.vector.lanes)
+            total = builder.fadd(builder.extract_value(value, number), load(context, builder, tile.vector, A, A_, *at))
+            store(context, builder, tile.vector, total, B, B_, *at)
+        return context.get_dummy_value()
+
+    return types.void(tile, A, B, types.intp, types.intp), codegen
 
 
 @intrinsic

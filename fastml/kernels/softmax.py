@@ -1,15 +1,33 @@
-"""From logits to losses, predictions and dlogits, a row at a time."""
+"""From logits to dlogits, and to verdicts: losses, predictions, probabilities."""
+
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
 from fastml.kernels.jit import helper, kernel
-from fastml.kernels.panels import ROWS, padded_size, share
-from fastml.kernels.vectors import exp, load_vector, store_vector
+from fastml.kernels.panels import ROWS, padded_size
+from fastml.kernels.vectors import exp, lane, load_vector, store_vector
+
+
+class Verdicts(NamedTuple):
+    """What a model says of rows: losses and predictions, (rows,), probabilities, (rows, classes) or (0, classes)."""
+
+    losses: NDArray
+    predictions: NDArray
+    probabilities: NDArray
+
+
+def empty_verdicts(rows: int, num_classes: int, dtype: DTypeLike, probabilities: bool = False) -> Verdicts:
+    """Return memory for verdicts on a number of rows."""
+    return Verdicts(
+        np.empty(rows, dtype), np.empty(rows, np.int64), np.empty((rows if probabilities else 0, num_classes), dtype)
+    )
 
 
 @helper
 def softmax_group(logits, num_classes):
-    """Replace the logits of a group of rows, (num_classes, ROWS), by their softmax.
+    """Replace the logits of a group of rows, (num_classes, ROWS), by their softmax; return the sums of exp.
 
     The maximum is subtracted first. It may pass over a NaN; then the sum is NaN, and with it the row, as in NumPy.
     """
@@ -23,6 +41,7 @@ def softmax_group(logits, num_classes):
         total = total + power
     for k in range(num_classes):
         store_vector(load_vector(ROWS, logits, k) / total, logits, k)
+    return total
 
 
 @helper
@@ -47,51 +66,66 @@ def sort_by_label(labels, begins, order):
 
 
 @helper
-def add_partial_logits(partial, g, scale, logits):
-    """Write the logits of a group of rows: scale times the partial logits of all panels, added in their order.
+def add_partial_logits(partial, g, logits):
+    """Write the logits of a group of rows: the partial logits of all panels, added in their order.
 
-    partial is (panels, groups, classes, ROWS), logits (groups, classes, ROWS): with the rows of a group side by side,
-    vectors of rows have no lane to spare, however few the classes are.
+    partial is (panels, groups, classes, ROWS), logits (classes, ROWS): with the rows of a group side by side, vectors
+    of rows have no lane to spare, however few the classes are.
     """
-    for k in range(logits.shape[1]):
+    for k in range(logits.shape[0]):
         total = load_vector(ROWS, partial[0, g], k)
         for p in range(1, partial.shape[0]):
             total = total + load_vector(ROWS, partial[p, g], k)
-        store_vector(total * scale, logits[g], k)
+        store_vector(total, logits, k)
 
 
 @helper
-def compute_dlogits(partial, labels, order, rate, scale, num_classes, logits, worker, workers):
-    """Write the logits, and in their place -rate * scale * dlogits, of a worker's groups of rows.
+def compute_dlogits(partial, labels, order, rate, num_classes, logits):
+    """Write the logits of all groups of rows, and in their place -rate * dlogits.
 
     The label of row i is labels[order[i]].
     """
-    first, last = share(padded_size(labels.size, ROWS) // ROWS, worker, workers)
-    for g in range(first, last):
-        add_partial_logits(partial, g, scale, logits)
+    for g in range(padded_size(labels.size, ROWS) // ROWS):
         group = logits[g]
+        add_partial_logits(partial, g, group)
         softmax_group(group, num_classes)
         for k in range(num_classes):
-            store_vector(load_vector(ROWS, group, k) * (-rate * scale), group, k)
+            store_vector(load_vector(ROWS, group, k) * -rate, group, k)
         for i in range(g * ROWS, min((g + 1) * ROWS, labels.size)):
-            group[bend(labels[order[i]], num_classes), i - g * ROWS] += rate * scale
+            group[bend(labels[order[i]], num_classes), i - g * ROWS] += rate
+
+
+@helper
+def judge_group(logits, num_classes, labels, order, start, first, count, verdicts):
+    """Write the verdicts on rows order[first : first + ROWS] of a block of count rows from start on.
+
+    The loss is log(sum(exp(z))) - z[label], the prediction the index of the highest logit, the first of equals. The
+    logits are replaced by their softmax.
+    """
+    last = min(first + ROWS, count)
+    for i in range(first, last):
+        row, r = start + order[i], i - first
+        best = 0
+        for k in range(1, num_classes):
+            if logits[k, r] > logits[best, r] or (np.isnan(logits[k, r]) and not np.isnan(logits[best, r])):
+                best = k
+        verdicts.predictions[row] = best
+        verdicts.losses[row] = logits[best, r] - logits[bend(labels[row], num_classes), r]
+    total = softmax_group(logits, num_classes)
+    for i in range(first, last):
+        row, r = start + order[i], i - first
+        verdicts.losses[row] += np.log(lane(total, r))
+        if verdicts.probabilities.shape[0]:
+            for k in range(num_classes):
+                verdicts.probabilities[row, k] = logits[k, r]
 
 
 @kernel
-def losses_and_predictions(logits, labels, losses, predictions):
-    """Write each row's loss log(sum(exp(z))) - z[label] and the index of its highest logit, the first of equals."""
-    for i in range(logits.shape[0]):
-        row = logits[i]
-        best = 0
-        for k in range(1, row.size):
-            if row[k] > row[best] or (np.isnan(row[k]) and not np.isnan(row[best])):
-                best = k
-        highest = row[best]
-        total = highest - highest
-        wanted = total
-        for k in range(row.size):
-            total += np.exp(row[k] - highest)
-            if k == labels[i]:
-                wanted = row[k]
-        losses[i] = np.log(total) + (highest - wanted)
-        predictions[i] = best
+def judge(logits, labels, order, group, verdicts):
+    """Write the verdicts on rows of logits, (rows, num_classes), in order; group is memory for a group of them."""
+    for first in range(0, order.size, ROWS):
+        for r in range(ROWS):
+            row = order[min(first + r, order.size - 1)]
+            for k in range(logits.shape[1]):
+                group[k, r] = logits[row, k]
+        judge_group(group, group.shape[0], labels, order, 0, first, order.size, verdicts)

@@ -1,14 +1,16 @@
-"""Softmax regression: logits of a block of rows, and the mini-batch steps of a slice.
+"""Softmax regression: the mini-batch steps of a slice, and the verdicts of a model on one.
 
 With a few classes a panel of columns would be mostly padding, so this is the other way round than the network: pixels
-along the vectors, classes as rows of the tile. A batch goes through three regions; in each, every worker writes only
-what it owns, and all meet before the next:
+along the vectors, classes as rows of the tile. The pixels are cut into parts, and each part has one worker, who packs
+its pixels of the rows, makes its part of the logits and updates its part of theta. So workers exchange nothing but
+partial logits, and meet once a batch, in one region:
 
-1. by tiles (part of the pixels x rows): partial logits, dot products of rows of X with rows of theta;
-2. by rows: logits, the partial ones added in the order of the parts, softmax, dlogits;
-3. by pixels: theta += dlogits^T X, the step's factor being in dlogits.
+- backward, of the batch before: the partial logits added in the order of the parts, softmax, dlogits (each worker makes
+  them for itself); theta += dlogits^T X, the step's factor being in dlogits;
+- forward: pack the rows; partial logits = X theta, dot products of rows of X with rows of theta.
 
-A worker that owns a part of the pixels in 1 owns nearly the same in 3, so what it read of X is still in its cache.
+A batch of more than `BLOCK` rows goes through in blocks; theta then has a copy for what they add to it, that takes its
+place at the end of the batch.
 """
 
 from typing import NamedTuple
@@ -19,102 +21,93 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastml.kernels import panels
 from fastml.kernels.jit import helper, parallel_kernel
-from fastml.kernels.panels import CACHE_LINE, CLASSES, ROWS, aligned_zeros, padded, padded_size, share
-from fastml.kernels.simd import add_dot, add_outer_rows, add_to_memory, lanes_of, prefetch, sum_tile, zero_tile
-from fastml.kernels.softmax import add_partial_logits, compute_dlogits
+from fastml.kernels.panels import CLASSES, ROWS, aligned_zeros, copy_last, padded, padded_size, share
+from fastml.kernels.rows import convert_row
+from fastml.kernels.simd import add_dot, add_outer_rows, lanes_of, store_sum, sum_tile, zero_tile
+from fastml.kernels.softmax import add_partial_logits, compute_dlogits, judge_group
+from fastml.kernels.vectors import MASK_BITS
 
-REGIONS = 3
-# Whether the kernels find the rows of X by their indices; these want them one behind the other.
-GATHERS = False
+# Rows that go through a region together: packed they stay in the second cache.
+BLOCK = 128
 # Vectors of pixels of an update tile.
 VECTORS = panels.MOST_VECTORS - 1
-# More parts would mean more sums across lanes; fewer could not keep two cores apart.
-PARTS = 2
+# Pixels of a part: MNIST's are two. More parts would mean more sums across lanes, fewer could not keep two cores apart.
+PART, MOST_PARTS = 384, 16
 
 
 class Weights(NamedTuple):
-    """theta transposed, a row for each class, padded with zeros."""
+    """Copies of theta transposed, a row for each class, padded with zeros, and the cell at which each part begins.
+
+    A cell is `MASK_BITS` pixels.
+    """
 
     theta: NDArray
+    parts: NDArray
+    input_dim: int
     num_classes: int
 
 
 class Scratch(NamedTuple):
-    """Memory for a batch."""
+    """Memory for a block: packed rows and logits of each worker, and the partial logits of this block and the last.
+
+    The first axis of partial are workers when they judge and one for all when they learn.
+    """
 
     order: NDArray
-    partial: NDArray
+    X: NDArray
     logits: NDArray
-    single: NDArray
+    partial: NDArray
 
 
-def row_multiple(dtype: DTypeLike) -> int:
-    """Return what the number of columns of X must be a multiple of: a vector of theta's dtype."""
-    return panels.lanes(dtype)
-
-
-def as_read(X: NDArray) -> NDArray:
-    """Return X as the kernels read it: as it is."""
-    return X
-
-
-def pack(dtype: DTypeLike, theta: NDArray) -> Weights:
-    """Return the weights transposed."""
+def pack(dtype: DTypeLike, batch: int, theta: NDArray) -> Weights:
+    """Return the weights transposed, for batches of a number of rows."""
     input_dim, num_classes = theta.shape
-    packed = aligned_zeros((padded(num_classes, CLASSES), padded(input_dim, panels.lanes(dtype))), dtype)
-    packed[:num_classes, :input_dim] = theta.T
-    return Weights(packed, num_classes)
+    shape = 2 if batch > BLOCK else 1, padded(num_classes, CLASSES), padded(input_dim, MASK_BITS)
+    packed = aligned_zeros(shape, dtype)
+    packed[0, :num_classes, :input_dim] = theta.T
+    parts = min(max(input_dim // PART, 1), MOST_PARTS)
+    return Weights(packed, np.arange(parts + 1) * (shape[-1] // MASK_BITS) // parts, input_dim, num_classes)
 
 
 def unpack(packed: Weights, theta: NDArray) -> None:
     """Write packed weights back to theta, in place."""
-    theta[...] = packed.theta[: packed.num_classes, : theta.shape[0]].T
+    theta[...] = packed.theta[0, : packed.num_classes, : packed.input_dim].T
 
 
-def scratch(batch: int, input_dim: int, workers: int, packed: Weights) -> Scratch:
-    """Return memory for batches of up to batch rows and a number of workers."""
-    rows, classes = padded(batch, ROWS), packed.theta.shape[0]
-    dtype = packed.theta.dtype
+def scratch(batch: int, workers: int, learn: bool, packed: Weights) -> Scratch:
+    """Return memory for a number of workers, whose batches have up to batch rows."""
+    _, classes, pixels = packed.theta.shape
+    rows, parts, dtype = padded(min(batch, BLOCK), ROWS), len(packed.parts) - 1, packed.theta.dtype
     return Scratch(
         order=np.arange(rows),
-        partial=aligned_zeros((PARTS, rows // ROWS, classes, ROWS), dtype),
-        logits=aligned_zeros((rows // ROWS, classes, ROWS), dtype),
-        single=aligned_zeros((workers, classes, 1), dtype),
+        X=aligned_zeros((workers, rows, pixels), dtype),
+        logits=aligned_zeros((workers, rows // ROWS, classes, ROWS), dtype),
+        partial=aligned_zeros((1 if learn else workers, 2, parts, rows // ROWS, classes, ROWS), dtype),
     )
 
 
-def dot_tiles(rows):
-    """Return the function that writes the partial logits of a tile of rows."""
-
-    @helper
-    def dot_tiles(X, i, theta, begin, end, partial):
-        """Write partial[:, r] = theta[:, begin:end] X[i + r, begin:end], a tile of classes after the other."""
+@helper
+def dot_tiles(X, groups, theta, begin, end, partial):
+    """Write partial[g, :, r] = theta[:, begin:end] X[g * ROWS + r, begin:end] for a number of groups of rows."""
+    for g in range(groups):
         for k in range(0, theta.shape[0], CLASSES):
-            tile = zero_tile(rows, CLASSES, theta)
+            tile = zero_tile(ROWS, CLASSES, theta)
             for j in range(begin, end, lanes_of(theta)):
-                if k == 0 and j % (CACHE_LINE // X.itemsize) == 0:
-                    for r in range(rows):
-                        prefetch(X, i + 16 + r, j)
-                tile = add_dot(tile, X, i, theta, k, j)
-            sum_tile(tile, partial, k)
-
-    return dot_tiles
-
-
-dot_whole_tiles, dot_single_rows = dot_tiles(ROWS), dot_tiles(1)
+                tile = add_dot(tile, X, g * ROWS, theta, k, j)
+            sum_tile(tile, partial[g], k)
 
 
 def outer_tiles(vectors):
     """Return the function that updates a tile of pixels."""
 
     @helper
-    def outer_tiles(X, i, count, dlogits, theta, j):
-        """Update theta[:, j:] += dlogits^T X[i:, j:] for the pixels of a tile."""
+    def outer_tiles(X, count, dlogits, theta, new_theta, j):
+        """Write new_theta[:, j:] = theta[:, j:] + dlogits^T X[:, j:] for the pixels of a tile."""
         for k in range(0, theta.shape[0], CLASSES):
             tile = zero_tile(CLASSES, vectors, theta)
-            for r in range(count):
-                tile = add_outer_rows(tile, dlogits[r // ROWS], k, r % ROWS, X, i + r, j)
-            add_to_memory(tile, theta, k, j)
+            for i in range(count):
+                tile = add_outer_rows(tile, dlogits[i // ROWS], k, i % ROWS, X, i, j)
+            store_sum(tile, theta, new_theta, k, j)
 
     return outer_tiles
 
@@ -123,66 +116,152 @@ outer_wide_tiles, outer_single_vectors = outer_tiles(VECTORS), outer_tiles(1)
 
 
 @helper
-def compute_partial(X, start, count, weights, scratch, worker, workers):
-    """Region 1: the partial logits of a worker's tiles."""
-    theta, lanes = weights.theta, lanes_of(weights.theta)
-    groups = padded_size(count, ROWS) // ROWS
-    vectors = theta.shape[1] // lanes
-    first, last = share(PARTS * groups, worker, workers)
-    for tile in range(first, last):
-        part, i = tile // groups, tile % groups * ROWS
-        begin, end = share(vectors, part, PARTS)
-        partial, single = scratch.partial[part, tile % groups], scratch.single[worker]
-        if i + ROWS <= count:
-            dot_whole_tiles(X, start + i, theta, begin * lanes, end * lanes, partial)
-        else:
-            for r in range(count - i):
-                dot_single_rows(X, start + i + r, theta, begin * lanes, end * lanes, single)
-                for k in range(theta.shape[0]):
-                    partial[k, r] = single[k, 0]
+def forward(X, rows, scale, theta, weights, first, last, packed, partial):
+    """Pack the pixels of parts first to last of a block's rows and write the partial logits."""
+    parts = weights.parts
+    for i in range(rows.size):
+        convert_row(X, rows[i], X.shape[1] // weights.input_dim, scale, packed, i, parts[first], parts[last])
+    for p in range(first, last):
+        groups = padded_size(rows.size, ROWS) // ROWS
+        dot_tiles(packed, groups, theta, parts[p] * MASK_BITS, parts[p + 1] * MASK_BITS, partial[p])
 
 
 @helper
-def update(X, start, count, weights, scratch, worker, workers):
-    """Region 3: the update of a worker's pixels, in wide tiles and what is left in single vectors."""
-    theta, lanes = weights.theta, lanes_of(weights.theta)
-    first, last = share(theta.shape[1] // lanes, worker, workers)
-    wide = first + (last - first) // VECTORS * VECTORS
-    for vector in range(first, wide, VECTORS):
-        outer_wide_tiles(X, start, count, scratch.logits, theta, vector * lanes)
-    for vector in range(wide, last):
-        outer_single_vectors(X, start, count, scratch.logits, theta, vector * lanes)
+def backward(labels, rate, theta, new_theta, weights, first, last, packed, order, partial, logits):
+    """Update the pixels of parts first to last, in wide tiles and what is left in single vectors."""
+    compute_dlogits(partial, labels, order, rate, weights.num_classes, logits)
+    begin, end = weights.parts[first] * MASK_BITS, weights.parts[last] * MASK_BITS
+    width = VECTORS * lanes_of(theta)
+    wide = begin + (end - begin) // width * width
+    for j in range(begin, wide, width):
+        outer_wide_tiles(packed, labels.size, logits, theta, new_theta, j)
+    for j in range(wide, end, lanes_of(theta)):
+        outer_single_vectors(packed, labels.size, logits, theta, new_theta, j)
 
 
 @helper
-def work(region, X, start, labels, rate, scale, weights, scratch, worker, workers):
-    """Do a worker's part of a region, for the rows of X from start on that have the labels."""
-    if region == 1:
-        compute_partial(X, start, labels.size, weights, scratch, worker, workers)
-    elif region == 2:
-        compute_dlogits(
-            scratch.partial, labels, scratch.order, rate, scale, weights.num_classes, scratch.logits, worker, workers
-        )
-    else:
-        update(X, start, labels.size, weights, scratch, worker, workers)
+def judge(X, rows, labels, scale, weights, scratch, verdicts, worker, workers):
+    """Write the verdicts on a worker's blocks of rows."""
+    partial, logits = scratch.partial[worker, 0], scratch.logits[worker]
+    first, last = share(padded_size(rows.size, BLOCK) // BLOCK, worker, workers)
+    for start in range(first * BLOCK, min(last * BLOCK, rows.size), BLOCK):
+        block = rows[start : start + BLOCK]
+        parts = weights.parts.size - 1
+        forward(X, block, scale, weights.theta[0], weights, 0, parts, scratch.X[worker], partial)
+        for g in range(padded_size(block.size, ROWS) // ROWS):
+            add_partial_logits(partial, g, logits[g])
+            judge_group(logits[g], weights.num_classes, labels, scratch.order, start, g * ROWS, block.size, verdicts)
+
+
+@helper
+def work(
+    X,
+    rows,
+    labels,
+    back,
+    start,
+    stop,
+    rate,
+    scale,
+    learn,
+    step,
+    source,
+    target,
+    begin,
+    end,
+    weights,
+    scratch,
+    verdicts,
+    worker,
+    workers,
+):
+    """Do a worker's part of a region: rows back to start backward, rows start to stop forward."""
+    first, last = share(weights.parts.size - 1, worker, workers)
+    packed, logits = scratch.X[worker], scratch.logits[worker]
+    theta, new_theta = weights.theta[source], weights.theta[target]
+    if not learn:
+        judge(X, rows, labels, scale, weights, scratch, verdicts, worker, workers)
+    elif first < last:
+        if back < start:
+            before, partial = theta if back == begin else new_theta, scratch.partial[0, 1 - step % 2]
+            backward(
+                labels[back:start],
+                rate,
+                before,
+                new_theta,
+                weights,
+                first,
+                last,
+                packed,
+                scratch.order,
+                partial,
+                logits,
+            )
+        if start < stop:
+            now = new_theta if start == end else theta
+            forward(X, rows[start:stop], scale, now, weights, first, last, packed, scratch.partial[0, step % 2])
 
 
 @parallel_kernel
-def run(X, rows, labels, batch, rate, short_rate, scale, learn, workers, weights, scratch):
+def run(X, rows, labels, batch, rate, short_rate, scale, learn, workers, weights, scratch, verdicts):
     """Step theta, in place, over the mini-batches of X[rows], with the given number of workers.
 
-    Without learn, end at region 1 of the first batch and write its logits to scratch.logits.
+    Without learn, write the verdicts of theta on X[rows] instead.
     """
-    rounds = (rows.size + batch - 1) // batch * REGIONS if learn else 1
-    for step in range(rounds):
-        region, start = step % REGIONS + 1, step // REGIONS * batch
-        batch_labels = labels[start : start + batch]
-        factor = rate if batch_labels.size == batch else short_rate
+    # Rows back to start wait for their backward part.
+    step, source, back, start = 0, 0, 0, 0
+    while start < rows.size or back < start:
+        begin, end = back // batch * batch, min(back // batch * batch + batch, rows.size)
+        stop = min(start + BLOCK, start // batch * batch + batch, rows.size) if learn else rows.size
+        factor = rate if end - begin == batch else short_rate
+        target = (source + 1) % weights.theta.shape[0]
         if workers == 1:
-            work(region, X, rows[start], batch_labels, factor, scale, weights, scratch, 0, 1)
+            work(
+                X,
+                rows,
+                labels,
+                back,
+                start,
+                stop,
+                factor,
+                scale,
+                learn,
+                step,
+                source,
+                target,
+                begin,
+                end,
+                weights,
+                scratch,
+                verdicts,
+                0,
+                1,
+            )
         else:
             for worker in numba.prange(workers):
-                work(region, X, rows[start], batch_labels, factor, scale, weights, scratch, np.intp(worker), workers)
-    if not learn:
-        for g in range(padded_size(rows.size, ROWS) // ROWS):
-            add_partial_logits(scratch.partial, g, scale, scratch.logits)
+                work(
+                    X,
+                    rows,
+                    labels,
+                    back,
+                    start,
+                    stop,
+                    factor,
+                    scale,
+                    learn,
+                    step,
+                    source,
+                    target,
+                    begin,
+                    end,
+                    weights,
+                    scratch,
+                    verdicts,
+                    np.intp(worker),
+                    workers,
+                )
+        if start == end:
+            source = target
+        step, back, start = step + 1, start if learn else stop, stop
+    if source == 1:
+        copy_last(weights.theta)

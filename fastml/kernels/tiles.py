@@ -12,11 +12,11 @@ from fastml.kernels.simd import (
     add_dot,
     add_outer_columns,
     add_outer_rows,
-    add_to_memory,
     lanes_of,
     mask_tile,
     prefetch,
     relu_tile,
+    store_sum,
     store_tile,
     sum_tile,
     zero_tile,
@@ -91,11 +91,9 @@ def update_tiles(vectors):
     """Make the update of W1."""
 
     @helper
-    def update_tiles(X, rows, listed, dhidden, W1, first, last):
-        """Update W1 += X^T dhidden for groups of pixels first to last of a panel."""
+    def update_tiles(X, rows, listed, dhidden, W1, new_W1, first, last):
+        """Write new_W1 = W1 + X^T dhidden for groups of pixels first to last of a panel; new_W1 may be W1."""
         for g in range(first, last):
-            if listed[g] == 0:
-                continue
             tile = zero_tile(ROWS, vectors, W1)
             # To begin with a tile of zeros and to have what it is added to brought in meanwhile is 16 % faster than to
             # load it first.
@@ -105,9 +103,25 @@ def update_tiles(vectors):
             for t in range(listed[g]):
                 i = np.intp(rows[g, t])
                 tile = add_outer_columns(tile, X, i, g * ROWS, dhidden, i, 0)
-            add_to_memory(tile, W1, g * ROWS, 0)
+            store_sum(tile, W1, new_W1, g * ROWS, 0)
 
     return update_tiles
+
+
+@by_width
+def class_tiles(vectors):
+    """Make the update of W2."""
+
+    @helper
+    def class_tiles(dlogits, count, hidden, W2, new_W2):
+        """Write new_W2 = W2 + dlogits^T hidden, over count rows, for a panel."""
+        for k in range(0, W2.shape[0], CLASSES):
+            tile = zero_tile(CLASSES, vectors, W2)
+            for i in range(count):
+                tile = add_outer_rows(tile, dlogits[i // ROWS], k, i % ROWS, hidden, i, 0)
+            store_sum(tile, W2, new_W2, k, 0)
+
+    return class_tiles
 
 
 @helper
@@ -119,14 +133,3 @@ def logit_tiles(vectors, hidden, W2, partial, first, last):
             for v in range(vectors):
                 tile = add_dot(tile, hidden, g * ROWS, W2, k, v * lanes_of(W2))
             sum_tile(tile, partial[g], k)
-
-
-@helper
-def class_tiles(vectors, dlogits, count, hidden, W2):
-    """Update W2 += dlogits^T hidden, over count rows, for a panel."""
-    for k in range(0, W2.shape[0], CLASSES):
-        for v in range(vectors):
-            tile = zero_tile(CLASSES, 1, W2)
-            for i in range(count):
-                tile = add_outer_rows(tile, dlogits[i // ROWS], k, i % ROWS, hidden, i, v * lanes_of(W2))
-            add_to_memory(tile, W2, k, v * lanes_of(W2))

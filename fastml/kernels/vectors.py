@@ -38,6 +38,16 @@ def store_vector(typingctx, vector, A, i):
     return types.void(vector, A, types.intp), codegen
 
 
+@intrinsic
+def lane(typingctx, vector, i):
+    """Return the number in lane i."""
+
+    def codegen(context, builder, sig, args):
+        return builder.extract_element(*args)
+
+    return vector.dtype(vector, types.intp), codegen
+
+
 def lane_by_lane(function, make):
     """Let a function of two numbers take two vectors, or a vector and a number; make(builder, a, b) is its code."""
 
@@ -102,24 +112,21 @@ def exp(typingctx, vector):
     return vector(vector), codegen
 
 
-def mask_of(builder, value):
-    """Return a bit for each lane: whether it is not zero (a NaN is not)."""
-    return builder.bitcast(builder.fcmp_unordered("!=", value, ir.Constant(value.type, None)), ir.IntType(MASK_BITS))
-
-
 @intrinsic
 def nonzero_mask(typingctx, X, i, j):
-    """Return a bit for each of X[i, j : j + MASK_BITS]: whether it is not zero."""
+    """Return a bit for each of X[i, j : j + MASK_BITS]: whether it is not zero (a NaN is not)."""
 
     def codegen(context, builder, sig, args):
-        return mask_of(builder, load(context, builder, Vector(X.dtype, MASK_BITS), X, *args))
+        value = load(context, builder, Vector(X.dtype, MASK_BITS), X, *args)
+        bits = builder.fcmp_unordered("!=", value, ir.Constant(value.type, None))
+        return builder.bitcast(bits, ir.IntType(MASK_BITS))
 
     return types.uint16(X, types.intp, types.intp), codegen
 
 
 @intrinsic
 def convert(typingctx, source, j, scale, X, i):
-    """Write scale * source[j : j + MASK_BITS] to X[i, j:] and return a bit for each: whether it is not zero."""
+    """Write scale * source[j : j + MASK_BITS] to X[i, j:]."""
 
     def codegen(context, builder, sig, args):
         source_, j_, scale_, X_, i_ = args
@@ -127,9 +134,9 @@ def convert(typingctx, source, j, scale, X, i):
         value = load(context, builder, vector, source, source_, j_)
         value = builder.fmul(value, every_lane(builder, vector.llvm, scale_))
         store(context, builder, vector, value, X, X_, i_, j_)
-        return mask_of(builder, value)
+        return context.get_dummy_value()
 
-    return types.uint16(source, types.intp, scale, X, types.intp), codegen
+    return types.void(source, types.intp, scale, X, types.intp), codegen
 
 
 @intrinsic
