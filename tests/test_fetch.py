@@ -246,7 +246,7 @@ def test_nothing_but_https(house, publish, server, monkeypatch):
     assert not server.requests
 
 
-@pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "kmnist", "qmnist", "emnist-digits", "emnist-byclass"])
+@pytest.mark.parametrize("name", tuple(SETS))
 def test_addresses_and_digests_have_their_form(name):
     assert tuple(SETS[name]) == FILES
     for source in SETS[name].values():

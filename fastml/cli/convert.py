@@ -14,16 +14,11 @@ def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser = commands.add_parser("convert", help="turn text, LIBSVM's or Kaggle's CSV, into IDX files")
     add = parser.add_argument
     add("source", metavar="SOURCE", help="the text, plain or compressed with gzip, bzip2 or xz")
-    add("directory", metavar="DIR", help="a directory for the files, which get the names of MNIST's training set")
-    add("--test", action="store_true", help="give them the names of MNIST's test set")
-    add(
-        "--shape",
-        type=image_shape,
-        default=(28, 28),
-        metavar="HxW",
-        help="rows and columns of an image (default: 28x28)",
-    )
-    add("--format", choices=FORMATS, help="(default: csv if SOURCE is called so, else libsvm)")
+    add("directory", metavar="DIR", help="directory to write to, under the names of MNIST's training set")
+    add("--test", action="store_true", help="write under the names of MNIST's test set")
+    shape = {"type": image_shape, "default": (28, 28), "metavar": "HxW"}
+    add("--shape", **shape, help="rows and columns of an image (default: 28x28)")
+    add("--format", choices=FORMATS, help="what SOURCE is (default: csv if its name says so, else libsvm)")
     return parser
 
 
