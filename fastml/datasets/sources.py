@@ -7,7 +7,7 @@ Every digest is the SHA-256 of a compressed file, copied from
 - torchvision, ``torchvision/prototype/datasets/_builtin/mnist.py``, for QMNIST, whose sizes nobody published: there the
   limit is the size of what the files hold.
 
-The addresses are those of these two, of Keras (``keras/datasets/fashion_mnist.py``) and of the authors, as far as they
+The addresses are those of these two, of Keras (``fashion_mnist``) and of the authors, as far as they
 are HTTPS. Of KMNIST and QMNIST only one is known.
 
 What is in the files: LeCun, Cortes, Burges, "The MNIST database of handwritten digits"; Xiao, Rasul, Vollgraf,
