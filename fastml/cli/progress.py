@@ -8,13 +8,13 @@ from numba.core import event
 
 from fastml.epochs import Progress
 
-# An epoch that ends sooner gets no progress bar: it would only flicker.
+# What ends sooner gets no progress bar: it would only flicker.
 BAR_DELAY_SECONDS = 0.5
 
 
 @contextmanager
-def progress_bar() -> Iterator[Progress | None]:
-    """Yield the `progress` of a training run: a bar for each epoch, on stderr if it is a terminal and tqdm is there."""
+def progress_bar(unit: str = " examples") -> Iterator[Progress | None]:
+    """Yield a `progress`: a bar for each epoch or file, on stderr if it is a terminal and tqdm is there."""
     try:
         from tqdm import tqdm
     except ImportError:
@@ -22,13 +22,13 @@ def progress_bar() -> Iterator[Progress | None]:
         return
     bar = None
 
-    def show(done: int, num_examples: int) -> None:
+    def show(done: int, total: int) -> None:
         nonlocal bar
         if bar is None:
             settings = {"delay": BAR_DELAY_SECONDS, "leave": False, "disable": None}
-            bar = tqdm(total=num_examples, unit=" examples", unit_scale=True, **settings)
+            bar = tqdm(total=total, unit=unit, unit_scale=True, **settings)
         bar.update(done - bar.n)
-        if done == num_examples:
+        if done == total:
             bar.close()
             bar = None
 

@@ -4,6 +4,9 @@
 - `parse_mnist`: images and labels from two files, the pixels scaled to [0, 1]
 - `read_idx`, `write_idx`: any array from and to an IDX file, plain or compressed
 - `IdxError`: the ValueError of a file that is not what it should be
+
+In modules of their own: `fastml.datasets.fetch`, which downloads other sets (it needs pooch), and
+`fastml.datasets.convert`, which makes IDX files from text.
 """
 
 from .idx import IdxError, read_idx, write_idx

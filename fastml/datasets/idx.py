@@ -42,7 +42,7 @@ _LARGEST_DIMENSION = 2**32 - 1
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _XZ_MAGIC = b"\xfd7zXZ\0"
-_DAMAGED_STREAM_ERRORS = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError)
+DAMAGED_STREAM_ERRORS = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError)
 
 # MNIST's training images through gzip: 0.24 s in chunks of 64 KiB, 0.18 s from 1 MiB on.
 _CHUNK_BYTES = 2**20
@@ -92,7 +92,7 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
            [3, 4]], dtype=uint8)
     """
     name = os.fspath(path)
-    with open(name, "rb") as file, _decompressed(file) as stream:
+    with open(name, "rb") as file, decompressed(file) as stream:
         try:
             dtype, shape = _read_header(stream, name)
             claimed = math.prod(shape) * dtype.itemsize
@@ -102,7 +102,7 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
                 data = np.fromfile(file, np.uint8)
             else:
                 data = _read_at_most(stream, claimed + 1)
-        except _DAMAGED_STREAM_ERRORS as error:
+        except DAMAGED_STREAM_ERRORS as error:
             raise IdxError(f"{name}: found a damaged compressed stream ({error}), need a whole one") from error
     _check_size(len(data), claimed, dtype, shape, name)
     try:
@@ -151,14 +151,18 @@ def write_idx(path: str | os.PathLike, array: ArrayLike) -> None:
         raise TypeError(f"{path}: found dtype {array.dtype}, IDX has {_DTYPE_NAMES}")
     if max(array.shape, default=0) > _LARGEST_DIMENSION:
         raise IdxError(f"{path}: found shape {array.shape}, IDX has dimensions up to {_LARGEST_DIMENSION}")
-    # IDX counts the dimensions in one byte; NumPy, with at most 64 of them, cannot exceed it.
-    header = struct.pack(f">HBB{array.ndim}I", 0, _TYPE_CODES[dtype.str], array.ndim, *array.shape)
     with replacing(path) as file, _compressed(file, path.name) as stream:
-        stream.write(header)
+        stream.write(idx_header(dtype, array.shape))
         stream.write(np.ascontiguousarray(array, dtype))
 
 
-def _decompressed(file: BufferedReader) -> BinaryIO:
+def idx_header(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
+    """Return the header of an IDX file of such elements: big-endian, or single bytes."""
+    # IDX counts the dimensions in one byte; NumPy, with at most 64 of them, cannot exceed it.
+    return struct.pack(f">HBB{len(shape)}I", 0, _TYPE_CODES[dtype.str], len(shape), *shape)
+
+
+def decompressed(file: BufferedReader) -> BinaryIO:
     """Return a stream of the plain bytes of `file`: `file` itself where nothing is compressed."""
     start = file.peek(len(_XZ_MAGIC))
     if start.startswith(_GZIP_MAGIC):

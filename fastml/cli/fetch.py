@@ -1,0 +1,28 @@
+"""`fastml fetch`: download a published set, for `--data`."""
+
+import argparse
+
+from fastml.cli.progress import progress_bar
+from fastml.datasets.sources import SETS
+
+
+def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    """Add the command to argparse's, and return its parser."""
+    parser = commands.add_parser("fetch", help="download a set that has the form of MNIST")
+    parser.add_argument("name", choices=SETS, metavar="NAME", help=f"one of {', '.join(SETS)}")
+    parser.add_argument("directory", nargs="?", metavar="DIR", help="where to (default: NAME in the cache directory)")
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Fetch a set unless it is there, and print where it is."""
+    # Only this command needs what these modules need.
+    from fastml.datasets.fetch import cache, fetch, missing, place
+
+    directory = place(arguments.name, arguments.directory)
+    if not missing(arguments.name, directory):
+        print(f"{directory} holds {arguments.name} already")
+        return
+    with progress_bar("B") as progress:
+        fetch(arguments.name, directory, progress=progress)
+    print(f"{directory} holds {arguments.name}; {cache() / 'downloads'} keeps what was downloaded")
