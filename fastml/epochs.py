@@ -175,7 +175,7 @@ def run_epoch(
     checks.check_last_batch(last_batch)
 
     dtype = model_dtype(weights.values())
-    rows = Rows(X, order, dtype)
+    rows = Rows(X, order, dtype, model)
     if rows.count == 0:
         return
     size = min(batch, rows.count)

@@ -206,7 +206,7 @@ def verdicts_of_model(
     """Yield (start, verdicts) for consecutive ranges of rows; without y the losses mean nothing."""
     model, _ = MODELS[len(weights)]
     dtype, num_classes = model_dtype(weights), weights[-1].shape[1]
-    rows, threads = Rows(X, None, dtype), numba.get_num_threads()
+    rows, threads = Rows(X, None, dtype, model), numba.get_num_threads()
     packed = model.pack(dtype, model.BLOCK, *weights)
     scratch = model.scratch(model.BLOCK, threads, False, packed)
     with np.errstate(over="ignore"):

@@ -34,13 +34,15 @@ from fastml.kernels.panels import (
 )
 from fastml.kernels.pattern import list_pixels, list_rows, mask_row
 from fastml.kernels.rows import convert_row
-from fastml.kernels.softmax import add_partial_logits, compute_dlogits, judge_group, sort_by_label
+from fastml.kernels.softmax import add_partial_logits, dlogits_group, judge_group, sort_by_label
 from fastml.kernels.tiles import class_tiles, dhidden_tiles, forward_tiles, logit_tiles, update_tiles
 from fastml.kernels.vectors import MASK_BITS
 
 # What the beginning and end of a tile cost, in steps of its loop: a mispredicted branch, and to load and store it.
 TILE_OVERHEAD = 6
 FORWARD, BACKWARD, JUDGE = 0, 1, 2
+# The kernels find the rows of X by their indices, so that an order costs no copy.
+GATHERS = True
 # Rows that go through the regions together; with more of them, what all panels read of X leaves the second cache. A
 # multiple of MASK_BITS.
 BLOCK = 128
@@ -79,6 +81,16 @@ class Scratch(NamedTuple):
     dhidden: NDArray
     hidden: NDArray
     partial: NDArray
+
+
+def row_multiple(dtype: DTypeLike) -> int:
+    """Return what the number of columns of X must be a multiple of: of nothing, rows are padded as they are packed."""
+    return 1
+
+
+def as_read(X: NDArray) -> NDArray[np.uint8]:
+    """Return the bytes of X, (rows, input_dim * itemsize)."""
+    return X.view(np.uint8)
 
 
 def pack(dtype: DTypeLike, batch: int, W1: NDArray, W2: NDArray) -> Weights:
@@ -188,7 +200,9 @@ def backward(labels, rate, W1, W2, new_W1, new_W2, first_block, weights, own, wo
     """Write what a worker's tiles make of the weights; new_W1 may be W1, to which other blocks added nothing yet."""
     offsets, count = weights.offsets, labels.size
     groups, pixel_groups = padded_size(count, ROWS) // ROWS, W1.shape[1] // ROWS
-    compute_dlogits(own.partial, labels, own.order, rate, weights.num_classes, own.logits)
+    for g in range(groups):
+        add_partial_logits(own.partial, g, own.logits[g])
+        dlogits_group(own.logits[g], labels, own.order, g * ROWS, rate, weights.num_classes)
     for g in range(pixel_groups):
         own.rows_listed[g] = list_rows(own.masks, count, g, own.rows)
     begins = own.rows_begin[: pixel_groups + 1]

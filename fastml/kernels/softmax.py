@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastml.kernels.jit import helper, kernel
-from fastml.kernels.panels import ROWS, padded_size
+from fastml.kernels.panels import ROWS
 from fastml.kernels.vectors import exp, lane, load_vector, store_vector
 
 
@@ -80,19 +80,23 @@ def add_partial_logits(partial, g, logits):
 
 
 @helper
-def compute_dlogits(partial, labels, order, rate, num_classes, logits):
-    """Write the logits of all groups of rows, and in their place -rate * dlogits.
+def scale_group(logits, scale):
+    """Multiply the logits of a group of rows, in place."""
+    for k in range(logits.shape[0]):
+        store_vector(load_vector(ROWS, logits, k) * scale, logits, k)
+
+
+@helper
+def dlogits_group(logits, labels, order, first, rate, num_classes):
+    """Replace the logits of rows first to first + ROWS of a block by -rate * dlogits.
 
     The label of row i is labels[order[i]].
     """
-    for g in range(padded_size(labels.size, ROWS) // ROWS):
-        group = logits[g]
-        add_partial_logits(partial, g, group)
-        softmax_group(group, num_classes)
-        for k in range(num_classes):
-            store_vector(load_vector(ROWS, group, k) * -rate, group, k)
-        for i in range(g * ROWS, min((g + 1) * ROWS, labels.size)):
-            group[bend(labels[order[i]], num_classes), i - g * ROWS] += rate
+    softmax_group(logits, num_classes)
+    for k in range(num_classes):
+        store_vector(load_vector(ROWS, logits, k) * -rate, logits, k)
+    for i in range(first, min(first + ROWS, labels.size)):
+        logits[bend(labels[order[i]], num_classes), i - first] += rate
 
 
 @helper

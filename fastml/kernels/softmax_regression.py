@@ -1,16 +1,12 @@
 """Softmax regression: the mini-batch steps of a slice, and the verdicts of a model on one.
 
 With a few classes a panel of columns would be mostly padding, so this is the other way round than the network: pixels
-along the vectors, classes as rows of the tile. The pixels are cut into parts, and each part has one worker, who packs
-its pixels of the rows, makes its part of the logits and updates its part of theta. So workers exchange nothing but
-partial logits, and meet once a batch, in one region:
+along the vectors, classes as rows of the tile, and X is read where it lies.
 
-- backward, of the batch before: the partial logits added in the order of the parts, softmax, dlogits (each worker makes
-  them for itself); theta += dlogits^T X, the step's factor being in dlogits;
-- forward: pack the rows; partial logits = X theta, dot products of rows of X with rows of theta.
-
-A batch of more than `BLOCK` rows goes through in blocks; theta then has a copy for what they add to it, that takes its
-place at the end of the batch.
+A batch is one region. Its rows are cut into parts, how many its size decides, and each part has one worker: who makes
+its logits (dot products of rows of X with rows of theta), softmax, dlogits, and of them the part's gradient, dlogits^T
+X. Each worker has a theta of its own, and begins a region by adding the gradients of the batch before to it, part by
+part. So workers meet once a batch, and all that goes from one to the other are gradients.
 """
 
 from typing import NamedTuple
@@ -21,93 +17,124 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastml.kernels import panels
 from fastml.kernels.jit import helper, parallel_kernel
-from fastml.kernels.panels import CLASSES, ROWS, aligned_zeros, copy_last, padded, padded_size, share
-from fastml.kernels.rows import convert_row
-from fastml.kernels.simd import add_dot, add_outer_rows, lanes_of, store_sum, sum_tile, zero_tile
-from fastml.kernels.softmax import add_partial_logits, compute_dlogits, judge_group
-from fastml.kernels.vectors import MASK_BITS
+from fastml.kernels.panels import CACHE_LINE, CLASSES, ROWS, aligned_zeros, padded, padded_size, share
+from fastml.kernels.simd import (
+    add_dot,
+    add_outer_rows,
+    lanes_of,
+    prefetch,
+    store_sum,
+    store_tile,
+    sum_tile,
+    zero_tile,
+)
+from fastml.kernels.softmax import dlogits_group, judge_group, scale_group
 
-# Rows that go through a region together: packed they stay in the second cache.
+# Whether the kernels find the rows of X by their indices; these want them one behind the other.
+GATHERS = False
+# Rows that are read twice in a row, for logits and for the gradient: the second time from the second cache.
 BLOCK = 128
+# Rows of a part, and the most parts of a batch: each is a gradient to be added by every worker.
+PART, MOST_PARTS = 48, 16
 # Vectors of pixels of an update tile.
 VECTORS = panels.MOST_VECTORS - 1
-# Pixels of a part: MNIST's are two. More parts would mean more sums across lanes, fewer could not keep two cores apart.
-PART, MOST_PARTS = 384, 16
 
 
 class Weights(NamedTuple):
-    """Copies of theta transposed, a row for each class, padded with zeros, and the cell at which each part begins.
-
-    A cell is `MASK_BITS` pixels.
-    """
+    """theta transposed, a row for each class, padded with zeros."""
 
     theta: NDArray
-    parts: NDArray
-    input_dim: int
     num_classes: int
 
 
 class Scratch(NamedTuple):
-    """Memory for a block: packed rows and logits of each worker, and the partial logits of this block and the last.
-
-    The first axis of partial are workers when they judge and one for all when they learn.
-    """
+    """Memory for a batch: theta and logits of each worker, the gradients of the parts of this batch and the last."""
 
     order: NDArray
-    X: NDArray
+    theta: NDArray
     logits: NDArray
-    partial: NDArray
+    single: NDArray
+    gradients: NDArray
+
+
+def row_multiple(dtype: DTypeLike) -> int:
+    """Return what the number of columns of X must be a multiple of: a vector of theta's dtype."""
+    return panels.lanes(dtype)
+
+
+def as_read(X: NDArray) -> NDArray:
+    """Return X as the kernels read it: as it is."""
+    return X
 
 
 def pack(dtype: DTypeLike, batch: int, theta: NDArray) -> Weights:
-    """Return the weights transposed, for batches of a number of rows."""
+    """Return the weights transposed, for batches of any number of rows."""
     input_dim, num_classes = theta.shape
-    shape = 2 if batch > BLOCK else 1, padded(num_classes, CLASSES), padded(input_dim, MASK_BITS)
-    packed = aligned_zeros(shape, dtype)
-    packed[0, :num_classes, :input_dim] = theta.T
-    parts = min(max(input_dim // PART, 1), MOST_PARTS)
-    return Weights(packed, np.arange(parts + 1) * (shape[-1] // MASK_BITS) // parts, input_dim, num_classes)
+    packed = aligned_zeros((padded(num_classes, CLASSES), padded(input_dim, panels.lanes(dtype))), dtype)
+    packed[:num_classes, :input_dim] = theta.T
+    return Weights(packed, num_classes)
 
 
 def unpack(packed: Weights, theta: NDArray) -> None:
     """Write packed weights back to theta, in place."""
-    theta[...] = packed.theta[0, : packed.num_classes, : packed.input_dim].T
+    theta[...] = packed.theta[: packed.num_classes, : theta.shape[0]].T
+
+
+def number_of_parts(rows: int) -> int:
+    """Return how many parts a batch of a number of rows has."""
+    return min(max(rows // PART, 1), MOST_PARTS)
+
+
+parts_of = helper(number_of_parts)
 
 
 def scratch(batch: int, workers: int, learn: bool, packed: Weights) -> Scratch:
     """Return memory for a number of workers, whose batches have up to batch rows."""
-    _, classes, pixels = packed.theta.shape
-    rows, parts, dtype = padded(min(batch, BLOCK), ROWS), len(packed.parts) - 1, packed.theta.dtype
+    classes, dtype = len(packed.theta), packed.theta.dtype
     return Scratch(
-        order=np.arange(rows),
-        X=aligned_zeros((workers, rows, pixels), dtype),
-        logits=aligned_zeros((workers, rows // ROWS, classes, ROWS), dtype),
-        partial=aligned_zeros((1 if learn else workers, 2, parts, rows // ROWS, classes, ROWS), dtype),
+        order=np.arange(BLOCK),
+        theta=aligned_zeros((workers, *packed.theta.shape), dtype),
+        logits=aligned_zeros((workers, BLOCK // ROWS, classes, ROWS), dtype),
+        single=aligned_zeros((workers, classes, CACHE_LINE // dtype.itemsize), dtype),
+        gradients=aligned_zeros((2, number_of_parts(batch) if learn else 0, *packed.theta.shape), dtype),
     )
 
 
-@helper
-def dot_tiles(X, groups, theta, begin, end, partial):
-    """Write partial[g, :, r] = theta[:, begin:end] X[g * ROWS + r, begin:end] for a number of groups of rows."""
-    for g in range(groups):
+def dot_tiles(rows):
+    """Return the function that writes the logits of a tile of rows."""
+
+    @helper
+    def dot_tiles(X, i, theta, logits):
+        """Write logits[:, r] = theta X[i + r], a tile of classes after the other."""
         for k in range(0, theta.shape[0], CLASSES):
-            tile = zero_tile(ROWS, CLASSES, theta)
-            for j in range(begin, end, lanes_of(theta)):
-                tile = add_dot(tile, X, g * ROWS, theta, k, j)
-            sum_tile(tile, partial[g], k)
+            tile = zero_tile(rows, CLASSES, theta)
+            for j in range(0, theta.shape[1], lanes_of(theta)):
+                if k == 0 and j % (CACHE_LINE // X.itemsize) == 0:
+                    for r in range(rows):
+                        prefetch(X, i + 16 + r, j)
+                tile = add_dot(tile, X, i, theta, k, j)
+            sum_tile(tile, logits, k)
+
+    return dot_tiles
+
+
+dot_whole_tiles, dot_single_rows = dot_tiles(ROWS), dot_tiles(1)
 
 
 def outer_tiles(vectors):
-    """Return the function that updates a tile of pixels."""
+    """Return the function that makes the gradient of a tile of pixels."""
 
     @helper
-    def outer_tiles(X, count, dlogits, theta, new_theta, j):
-        """Write new_theta[:, j:] = theta[:, j:] + dlogits^T X[:, j:] for the pixels of a tile."""
-        for k in range(0, theta.shape[0], CLASSES):
-            tile = zero_tile(CLASSES, vectors, theta)
-            for i in range(count):
-                tile = add_outer_rows(tile, dlogits[i // ROWS], k, i % ROWS, X, i, j)
-            store_sum(tile, theta, new_theta, k, j)
+    def outer_tiles(X, i, count, dlogits, gradient, j, first_block):
+        """Add dlogits^T X[i : i + count, j:] to gradient[:, j:], or write it if nothing is there yet."""
+        for k in range(0, gradient.shape[0], CLASSES):
+            tile = zero_tile(CLASSES, vectors, gradient)
+            for r in range(count):
+                tile = add_outer_rows(tile, dlogits[r // ROWS], k, r % ROWS, X, i + r, j)
+            if first_block:
+                store_tile(tile, gradient, k, j)
+            else:
+                store_sum(tile, gradient, gradient, k, j)
 
     return outer_tiles
 
@@ -116,90 +143,100 @@ outer_wide_tiles, outer_single_vectors = outer_tiles(VECTORS), outer_tiles(1)
 
 
 @helper
-def forward(X, rows, scale, theta, weights, first, last, packed, partial):
-    """Pack the pixels of parts first to last of a block's rows and write the partial logits."""
-    parts = weights.parts
-    for i in range(rows.size):
-        convert_row(X, rows[i], X.shape[1] // weights.input_dim, scale, packed, i, parts[first], parts[last])
-    for p in range(first, last):
-        groups = padded_size(rows.size, ROWS) // ROWS
-        dot_tiles(packed, groups, theta, parts[p] * MASK_BITS, parts[p + 1] * MASK_BITS, partial[p])
+def compute_logits(X, start, count, scale, theta, logits, single):
+    """Write the logits of count rows of X, from start on."""
+    for g in range(padded_size(count, ROWS) // ROWS):
+        i = g * ROWS
+        if i + ROWS <= count:
+            dot_whole_tiles(X, start + i, theta, logits[g])
+        else:
+            row = single.reshape(single.size)[: theta.shape[0]].reshape((theta.shape[0], 1))
+            for r in range(count - i):
+                dot_single_rows(X, start + i + r, theta, row)
+                for k in range(theta.shape[0]):
+                    logits[g, k, r] = row[k, 0]
+        scale_group(logits[g], scale)
 
 
 @helper
-def backward(labels, rate, theta, new_theta, weights, first, last, packed, order, partial, logits):
-    """Update the pixels of parts first to last, in wide tiles and what is left in single vectors."""
-    compute_dlogits(partial, labels, order, rate, weights.num_classes, logits)
-    begin, end = weights.parts[first] * MASK_BITS, weights.parts[last] * MASK_BITS
-    width = VECTORS * lanes_of(theta)
-    wide = begin + (end - begin) // width * width
-    for j in range(begin, wide, width):
-        outer_wide_tiles(packed, labels.size, logits, theta, new_theta, j)
-    for j in range(wide, end, lanes_of(theta)):
-        outer_single_vectors(packed, labels.size, logits, theta, new_theta, j)
+def compute_gradient(X, start, count, dlogits, gradient, first_block):
+    """Add what count rows of X, from start on, say of the gradient: wide tiles, and what is left in single vectors."""
+    lanes, pixels = lanes_of(gradient), gradient.shape[1]
+    wide = pixels // (VECTORS * lanes) * VECTORS * lanes
+    for j in range(0, wide, VECTORS * lanes):
+        outer_wide_tiles(X, start, count, dlogits, gradient, j, first_block)
+    for j in range(wide, pixels, lanes):
+        outer_single_vectors(X, start, count, dlogits, gradient, j, first_block)
 
 
 @helper
-def judge(X, rows, labels, scale, weights, scratch, verdicts, worker, workers):
-    """Write the verdicts on a worker's blocks of rows."""
-    partial, logits = scratch.partial[worker, 0], scratch.logits[worker]
-    first, last = share(padded_size(rows.size, BLOCK) // BLOCK, worker, workers)
-    for start in range(first * BLOCK, min(last * BLOCK, rows.size), BLOCK):
-        block = rows[start : start + BLOCK]
-        parts = weights.parts.size - 1
-        forward(X, block, scale, weights.theta[0], weights, 0, parts, scratch.X[worker], partial)
+def add_gradients(gradients, parts, theta):
+    """Add the gradients of a batch's parts to theta, in place."""
+    flat = theta.reshape(theta.size)
+    for p in range(parts):
+        gradient = gradients[p].reshape(theta.size)
+        for i in range(flat.size):
+            flat[i] += gradient[i]
+
+
+@helper
+def copy(source, target):
+    """Write source to target."""
+    for k in range(source.shape[0]):
+        for j in range(source.shape[1]):
+            target[k, j] = source[k, j]
+
+
+@helper
+def learn_part(X, start, labels, rate, scale, num_classes, theta, order, logits, single, gradient):
+    """Write the gradient of a part of a batch, block after block."""
+    for first in range(0, labels.size, BLOCK):
+        block = labels[first : first + BLOCK]
+        compute_logits(X, start + first, block.size, scale, theta, logits, single)
         for g in range(padded_size(block.size, ROWS) // ROWS):
-            add_partial_logits(partial, g, logits[g])
-            judge_group(logits[g], weights.num_classes, labels, scratch.order, start, g * ROWS, block.size, verdicts)
+            dlogits_group(logits[g], block, order, g * ROWS, rate * scale, num_classes)
+        compute_gradient(X, start + first, block.size, logits, gradient, first == 0)
 
 
 @helper
-def work(
-    X,
-    rows,
-    labels,
-    back,
-    start,
-    stop,
-    rate,
-    scale,
-    learn,
-    step,
-    source,
-    target,
-    begin,
-    end,
-    weights,
-    scratch,
-    verdicts,
-    worker,
-    workers,
-):
-    """Do a worker's part of a region: rows back to start backward, rows start to stop forward."""
-    first, last = share(weights.parts.size - 1, worker, workers)
-    packed, logits = scratch.X[worker], scratch.logits[worker]
-    theta, new_theta = weights.theta[source], weights.theta[target]
+def judge(X, start, labels, scale, weights, scratch, verdicts, worker, workers):
+    """Write the verdicts on a worker's blocks of rows."""
+    logits = scratch.logits[worker]
+    first, last = share(padded_size(labels.size, BLOCK) // BLOCK, worker, workers)
+    for begin in range(first * BLOCK, min(last * BLOCK, labels.size), BLOCK):
+        count = min(BLOCK, labels.size - begin)
+        compute_logits(X, start + begin, count, scale, weights.theta, logits, scratch.single[worker])
+        for g in range(padded_size(count, ROWS) // ROWS):
+            judge_group(logits[g], weights.num_classes, labels, scratch.order, begin, g * ROWS, count, verdicts)
+
+
+@helper
+def work(X, start, labels, parts_before, step, rate, scale, learn, weights, scratch, verdicts, worker, workers):
+    """Do a worker's part of a batch, whose first row in X is start."""
     if not learn:
-        judge(X, rows, labels, scale, weights, scratch, verdicts, worker, workers)
-    elif first < last:
-        if back < start:
-            before, partial = theta if back == begin else new_theta, scratch.partial[0, 1 - step % 2]
-            backward(
-                labels[back:start],
-                rate,
-                before,
-                new_theta,
-                weights,
-                first,
-                last,
-                packed,
-                scratch.order,
-                partial,
-                logits,
-            )
-        if start < stop:
-            now = new_theta if start == end else theta
-            forward(X, rows[start:stop], scale, now, weights, first, last, packed, scratch.partial[0, step % 2])
+        judge(X, start, labels, scale, weights, scratch, verdicts, worker, workers)
+        return
+    theta, gradients = scratch.theta[worker], scratch.gradients[step % 2]
+    if step == 0:
+        copy(weights.theta, theta)
+    add_gradients(scratch.gradients[1 - step % 2], parts_before, theta)
+    parts, groups = parts_of(labels.size), padded_size(labels.size, ROWS) // ROWS
+    first, last = share(parts, worker, workers)
+    for p in range(first, last):
+        begin, end = share(groups, p, parts)
+        learn_part(
+            X,
+            start + begin * ROWS,
+            labels[begin * ROWS : end * ROWS],
+            rate,
+            scale,
+            weights.num_classes,
+            theta,
+            scratch.order,
+            scratch.logits[worker],
+            scratch.single[worker],
+            gradients[p],
+        )
 
 
 @parallel_kernel
@@ -208,60 +245,31 @@ def run(X, rows, labels, batch, rate, short_rate, scale, learn, workers, weights
 
     Without learn, write the verdicts of theta on X[rows] instead.
     """
-    # Rows back to start wait for their backward part.
-    step, source, back, start = 0, 0, 0, 0
-    while start < rows.size or back < start:
-        begin, end = back // batch * batch, min(back // batch * batch + batch, rows.size)
-        stop = min(start + BLOCK, start // batch * batch + batch, rows.size) if learn else rows.size
-        factor = rate if end - begin == batch else short_rate
-        target = (source + 1) % weights.theta.shape[0]
+    size = batch if learn else max(rows.size, 1)
+    parts = 0
+    for start in range(0, rows.size, size):
+        step, batch_labels = start // size, labels[start : start + size]
+        factor = rate if batch_labels.size == batch else short_rate
         if workers == 1:
-            work(
-                X,
-                rows,
-                labels,
-                back,
-                start,
-                stop,
-                factor,
-                scale,
-                learn,
-                step,
-                source,
-                target,
-                begin,
-                end,
-                weights,
-                scratch,
-                verdicts,
-                0,
-                1,
-            )
+            work(X, rows[start], batch_labels, parts, step, factor, scale, learn, weights, scratch, verdicts, 0, 1)
         else:
             for worker in numba.prange(workers):
                 work(
                     X,
-                    rows,
-                    labels,
-                    back,
-                    start,
-                    stop,
+                    rows[start],
+                    batch_labels,
+                    parts,
+                    step,
                     factor,
                     scale,
                     learn,
-                    step,
-                    source,
-                    target,
-                    begin,
-                    end,
                     weights,
                     scratch,
                     verdicts,
                     np.intp(worker),
                     workers,
                 )
-        if start == end:
-            source = target
-        step, back, start = step + 1, start if learn else stop, stop
-    if source == 1:
-        copy_last(weights.theta)
+        parts = parts_of(batch_labels.size)
+    if learn and parts > 0:
+        copy(scratch.theta[0], weights.theta)
+        add_gradients(scratch.gradients[(rows.size - 1) // size % 2], parts, weights.theta)
