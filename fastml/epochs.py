@@ -183,7 +183,7 @@ def run_epoch(
         rate, short_rate = (dtype.type(step) for step in rates(lr, batch, rows.count, last_batch))
         scale = dtype.type(scale)
     threads = numba.get_num_threads()
-    packed = model.pack(dtype, size, *weights.values())
+    packed = model.pack(dtype, *weights.values())
     scratch = model.scratch(size, threads, True, packed)
     verdicts = empty_verdicts(0, num_classes, dtype)
     try:

@@ -207,7 +207,7 @@ def verdicts_of_model(
     model, _ = MODELS[len(weights)]
     dtype, num_classes = model_dtype(weights), weights[-1].shape[1]
     rows, threads = Rows(X, None, dtype, model), numba.get_num_threads()
-    packed = model.pack(dtype, model.BLOCK, *weights)
+    packed = model.pack(dtype, *weights)
     scratch = model.scratch(model.BLOCK, threads, False, packed)
     with np.errstate(over="ignore"):
         scale = dtype.type(scale)

@@ -47,8 +47,7 @@ def test_columns_of_the_panels_are_all_columns(dtype, columns):
 )
 def test_what_is_packed_comes_out_again(dtype, shape, more_rows, layout, seed):
     W = LAYOUTS[layout](np.random.default_rng(seed).standard_normal(shape).astype(dtype))
-    copies = panels.pack(W, shape[0] + more_rows, dtype, copies=2)
-    packed = copies[0]
+    packed = panels.pack(W, shape[0] + more_rows, dtype)
     offsets = panels.panel_offsets(shape[1], dtype)
     width = panels.MOST_VECTORS * panels.lanes(dtype)
     assert packed.shape == (len(offsets) - 1, shape[0] + more_rows, width)
@@ -57,11 +56,9 @@ def test_what_is_packed_comes_out_again(dtype, shape, more_rows, layout, seed):
     for panel, columns in zip(packed, panels.panel_columns(offsets, shape[1], dtype), strict=True):
         np.testing.assert_array_equal(panel[: shape[0], : columns.stop - columns.start], W[:, columns])
     assert np.count_nonzero(packed) == np.count_nonzero(W)
-    assert not copies[1].any()
-    copies[1] = packed
-    packed[...] = 1
-    panels.copy_last(copies)
-    np.testing.assert_array_equal(packed, copies[1])
+    moved = np.full_like(packed, np.nan)
+    panels.copy(packed, moved)
+    np.testing.assert_array_equal(moved, packed)
     back = LAYOUTS[layout](np.full_like(W, np.nan))
     panels.unpack(packed, back)
     np.testing.assert_array_equal(back, W)

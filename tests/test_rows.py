@@ -15,30 +15,18 @@ UNTOUCHED = -7
 @pytest.mark.parametrize("x_dtype", ["uint8", "float32", "float64"])
 def test_rows_are_converted_scaled_and_padded(input_dim, dtype, x_dtype):
     X = np.random.default_rng(input_dim).integers(0, 256, (17, input_dim)).astype(x_dtype)
-    scale, cells = np.dtype(dtype).type(1 / 255), padded(input_dim, MASK_BITS) // MASK_BITS
-    packed = np.full((17, cells * MASK_BITS), UNTOUCHED, dtype)
+    scale = np.dtype(dtype).type(1 / 255)
+    packed = np.full((17, padded(input_dim, MASK_BITS)), UNTOUCHED, dtype)
     packed[:, input_dim:] = 0
     for i in range(1, 16):
-        convert_row(X.view(np.uint8), i + 1, X.itemsize, scale, packed, i, 0, cells)
+        convert_row(X.view(np.uint8), i + 1, X.itemsize, scale, packed, i)
     np.testing.assert_array_equal(packed[1:16, :input_dim], X[2:].astype(dtype) * scale)
     assert not packed[:, input_dim:].any()
     assert (packed[[0, 16], :input_dim] == UNTOUCHED).all()
 
 
-@pytest.mark.parametrize(("first", "last"), [(0, 0), (0, 1), (1, 3), (2, 6), (5, 6), (6, 6)])
-def test_a_piece_of_a_row(first, last):
-    X = np.random.default_rng(0).integers(1, 256, (1, 83)).astype(np.uint8)
-    packed = np.zeros((1, 96), np.float32)
-    convert_row(X, 0, 1, np.float32(1), packed, 0, first, last)
-    expected = np.zeros((1, 96), np.float32)
-    expected[:, :83] = X
-    expected[:, : first * MASK_BITS] = 0
-    expected[:, last * MASK_BITS :] = 0
-    np.testing.assert_array_equal(packed, expected)
-
-
 def test_what_is_not_finite_stays():
     X = np.array([[np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0]], np.float32)
     packed = np.zeros((1, MASK_BITS), np.float32)
-    convert_row(X.view(np.uint8), 0, 4, np.float32(2), packed, 0, 0, 1)
+    convert_row(X.view(np.uint8), 0, 4, np.float32(2), packed, 0)
     np.testing.assert_array_equal(packed[:, :6], X * 2)

@@ -9,8 +9,9 @@ A batch goes through two regions, and all workers meet after each:
 
 Hidden units and weights are shared out by panels. What every worker needs of the batch's rows, the packed pixels, their
 patterns, logits and dlogits, each makes for itself: lines that two cores write and read in turn cost more than to make
-them twice (packing 100 rows took two workers 45 us together and takes each 21 us alone). A batch of more than `BLOCK`
-rows goes through in blocks; what they add to the weights then goes to copies, that take their place at its end.
+them twice (packing 100 rows took two workers 45 us together and takes each 21 us alone). In each region a
+batch of more than `BLOCK` rows goes through in blocks, which backward has to pack again: the rows of all of them would
+not stay in a cache, but so the weights do.
 """
 
 from typing import NamedTuple
@@ -26,7 +27,7 @@ from fastml.kernels.panels import (
     ROWS,
     add_up,
     aligned_zeros,
-    copy_last,
+    copy,
     first_tile,
     padded,
     padded_size,
@@ -49,9 +50,9 @@ BLOCK = 128
 
 
 class Weights(NamedTuple):
-    """Both layers in panels of hidden units, W2 with a row for each class, and the vector at which a panel begins.
+    """Both layers in panels of hidden units, and the vector at which a panel begins.
 
-    The first axis are copies: the backward region reads one W2 and writes the other, and also with W1 if there are two.
+    W2 has a row for each class, and there are two of it: the backward region reads one and writes the other.
     """
 
     W1: NDArray
@@ -64,7 +65,8 @@ class Weights(NamedTuple):
 class Scratch(NamedTuple):
     """Memory for a block: its rows sorted by label, packed, their patterns, and what the layers make of them.
 
-    The first axis of each array are workers; hidden and partial are one for all of them when they learn.
+    The first axis of each array are workers. When they learn, hidden and partial are one for all of them, and hold a
+    whole batch.
     """
 
     order: NDArray
@@ -73,10 +75,9 @@ class Scratch(NamedTuple):
     masks: NDArray
     pixels: NDArray
     pixels_listed: NDArray
-    pixels_begin: NDArray
     rows: NDArray
     rows_listed: NDArray
-    rows_begin: NDArray
+    begins: NDArray
     logits: NDArray
     dhidden: NDArray
     hidden: NDArray
@@ -93,29 +94,25 @@ def as_read(X: NDArray) -> NDArray[np.uint8]:
     return X.view(np.uint8)
 
 
-def pack(dtype: DTypeLike, batch: int, W1: NDArray, W2: NDArray) -> Weights:
-    """Return the weights in panels, for batches of a number of rows."""
-    offsets = panels.panel_offsets(W1.shape[1], dtype)
-    return Weights(
-        panels.pack(W1, padded(W1.shape[0], ROWS), dtype, copies=2 if batch > BLOCK else 1),
-        panels.pack(W2.T, padded(W2.shape[1], CLASSES), dtype, copies=2),
-        offsets,
-        W1.shape[0],
-        W2.shape[1],
-    )
+def pack(dtype: DTypeLike, W1: NDArray, W2: NDArray) -> Weights:
+    """Return the weights in panels."""
+    first, second = (panels.pack(W, padded(len(W), rows), dtype) for W, rows in ((W1, ROWS), (W2.T, CLASSES)))
+    both = aligned_zeros((2, *second.shape), dtype)
+    both[0] = second
+    return Weights(first, both, panels.panel_offsets(W1.shape[1], dtype), W1.shape[0], W2.shape[1])
 
 
 def unpack(packed: Weights, W1: NDArray, W2: NDArray) -> None:
     """Write packed weights back to W1 and W2, in place."""
-    panels.unpack(packed.W1[0], W1)
+    panels.unpack(packed.W1, W1)
     panels.unpack(packed.W2[0], W2.T)
 
 
 def scratch(batch: int, workers: int, learn: bool, packed: Weights) -> Scratch:
     """Return memory for a number of workers, whose batches have up to batch rows."""
     dtype = packed.W1.dtype
-    rows = padded(min(batch, BLOCK), MASK_BITS)
-    row_groups, pixels, pixel_groups = rows // ROWS, padded(packed.input_dim, MASK_BITS), packed.W1.shape[2] // ROWS
+    rows, team_rows = padded(min(batch, BLOCK), MASK_BITS), padded(batch if learn else BLOCK, MASK_BITS)
+    row_groups, pixels, pixel_groups = rows // ROWS, padded(packed.input_dim, MASK_BITS), packed.W1.shape[1] // ROWS
     _, count, classes, width = packed.W2.shape
     teams = 1 if learn else workers
 
@@ -131,14 +128,13 @@ def scratch(batch: int, workers: int, learn: bool, packed: Weights) -> Scratch:
         # MASK_BITS more than can be listed: `append_indices` writes so many at once.
         pixels=aligned_zeros((workers, row_groups, pixels + MASK_BITS), np.int32),
         pixels_listed=integers(row_groups),
-        pixels_begin=integers(row_groups + 1),
         rows=aligned_zeros((workers, pixel_groups, rows + MASK_BITS), np.int32),
         rows_listed=integers(pixel_groups),
-        rows_begin=integers(pixel_groups + 1),
+        begins=integers(max(row_groups, pixel_groups) + 1),
         logits=aligned_zeros((workers, row_groups, classes, ROWS), dtype),
         dhidden=aligned_zeros((workers, rows, width), dtype),
-        hidden=aligned_zeros((teams, count, rows, width), dtype),
-        partial=aligned_zeros((teams, count, row_groups, classes, ROWS), dtype),
+        hidden=aligned_zeros((teams, count, team_rows, width), dtype),
+        partial=aligned_zeros((teams, count, team_rows // ROWS, classes, ROWS), dtype),
     )
 
 
@@ -152,10 +148,9 @@ def own_scratch(scratch, worker, team):
         scratch.masks[worker],
         scratch.pixels[worker],
         scratch.pixels_listed[worker],
-        scratch.pixels_begin[worker],
         scratch.rows[worker],
         scratch.rows_listed[worker],
-        scratch.rows_begin[worker],
+        scratch.begins[worker],
         scratch.logits[worker],
         scratch.dhidden[worker],
         scratch.hidden[team],
@@ -164,11 +159,12 @@ def own_scratch(scratch, worker, team):
 
 
 @helper
-def pack_rows(X, rows, itemsize, scale, own):
+def pack_rows(X, rows, labels, scale, weights, own):
     """Pack the rows of a block, sorted by label, and mark their pixels that are not zero."""
-    cells = own.masks.shape[0]
+    itemsize, cells = X.shape[1] // weights.input_dim, own.masks.shape[0]
+    sort_by_label(labels, own.labels_begin[: weights.num_classes + 1], own.order)
     for i in range(rows.size):
-        convert_row(X, rows[own.order[i]], itemsize, scale, own.X, i, 0, cells)
+        convert_row(X, rows[own.order[i]], itemsize, scale, own.X, i)
         # Now, not pixel by pixel: with stores to masks between those to rows that are not in the first cache, 100 rows
         # took 15 us, in the place of 8.
         mask_row(own.X, i, own.masks)
@@ -178,75 +174,75 @@ def pack_rows(X, rows, itemsize, scale, own):
 
 
 @helper
-def forward(X, rows, labels, scale, W1, W2, weights, own, worker, workers):
-    """Pack a block, and write hidden and the partial logits of a worker's tiles."""
+def forward(X, rows, labels, scale, weights, W2, at, own, worker, workers):
+    """Pack a block, and write hidden and the partial logits of a worker's tiles, from row `at` of the batch on."""
     offsets, groups = weights.offsets, padded_size(rows.size, ROWS) // ROWS
-    sort_by_label(labels, own.labels_begin[: weights.num_classes + 1], own.order)
-    pack_rows(X, rows, X.shape[1] // weights.input_dim, scale, own)
+    pack_rows(X, rows, labels, scale, weights, own)
     for g in range(groups):
         own.pixels_listed[g] = list_pixels(own.masks, g, own.pixels)
-    begins = own.pixels_begin[: groups + 1]
+    begins = own.begins[: groups + 1]
     add_up(own.pixels_listed, TILE_OVERHEAD, begins)
     low, high = share(offsets[-1] * begins[-1], worker, workers)
     for p in range(offsets.size - 1):
-        width = offsets[p + 1] - offsets[p]
+        width, hidden = offsets[p + 1] - offsets[p], own.hidden[p, at:]
         first, last = first_tile(begins, offsets[p], width, low), first_tile(begins, offsets[p], width, high)
-        forward_tiles(width, own.X, own.pixels, own.pixels_listed, W1[p], own.hidden[p], first, last)
-        logit_tiles(width, own.hidden[p], W2[p], own.partial[p], first, last)
+        forward_tiles(width, own.X, own.pixels, own.pixels_listed, weights.W1[p], hidden, first, last)
+        logit_tiles(width, hidden, W2[p], own.partial[p, at // ROWS :], first, last)
 
 
 @helper
-def backward(labels, rate, W1, W2, new_W1, new_W2, first_block, weights, own, worker, workers):
-    """Write what a worker's tiles make of the weights; new_W1 may be W1, to which other blocks added nothing yet."""
+def backward(labels, rate, weights, W2, new_W2, at, own, worker, workers):
+    """Make dlogits and dhidden of a packed block, and add to a worker's tiles of the weights."""
     offsets, count = weights.offsets, labels.size
-    groups, pixel_groups = padded_size(count, ROWS) // ROWS, W1.shape[1] // ROWS
+    groups, pixel_groups = padded_size(count, ROWS) // ROWS, weights.W1.shape[1] // ROWS
     for g in range(groups):
-        add_partial_logits(own.partial, g, own.logits[g])
+        add_partial_logits(own.partial, at // ROWS + g, own.logits[g])
         dlogits_group(own.logits[g], labels, own.order, g * ROWS, rate, weights.num_classes)
     for g in range(pixel_groups):
         own.rows_listed[g] = list_rows(own.masks, count, g, own.rows)
-    begins = own.rows_begin[: pixel_groups + 1]
-    add_up(own.rows_listed, TILE_OVERHEAD, begins)
+    begins = own.begins[: pixel_groups + 1]
+    if at == 0:
+        # Of the first block, for all: no tile of W1 may change its owner between two blocks of a batch.
+        add_up(own.rows_listed, TILE_OVERHEAD, begins)
     low, high = share(offsets[-1] * begins[-1], worker, workers)
     for p in range(offsets.size - 1):
         width = offsets[p + 1] - offsets[p]
         first, last = first_tile(begins, offsets[p], width, low), first_tile(begins, offsets[p], width, high)
         if first < last:
-            dhidden_tiles(width, own.logits, weights.num_classes, W2[p], own.hidden[p], own.dhidden, groups)
-            before = W1[p] if first_block else new_W1[p]
-            update_tiles(width, own.X, own.rows, own.rows_listed, own.dhidden, before, new_W1[p], first, last)
+            hidden = own.hidden[p, at:]
+            dhidden_tiles(width, own.logits, weights.num_classes, W2[p], hidden, own.dhidden, groups)
+            update_tiles(width, own.X, own.rows, own.rows_listed, own.dhidden, weights.W1[p], first, last)
     first, last = share(offsets.size - 1, worker, workers)
     for p in range(first, last):
-        before = W2[p] if first_block else new_W2[p]
-        class_tiles(offsets[p + 1] - offsets[p], own.logits, count, own.hidden[p], before, new_W2[p])
+        before = W2[p] if at == 0 else new_W2[p]
+        class_tiles(offsets[p + 1] - offsets[p], own.logits, count, own.hidden[p, at:], before, new_W2[p])
 
 
 @helper
-def judge(X, rows, labels, scale, weights, own, verdicts, worker, workers):
-    """Write the verdicts on a worker's blocks of rows."""
-    first, last = share(padded_size(rows.size, BLOCK) // BLOCK, worker, workers)
-    for start in range(first * BLOCK, min(last * BLOCK, rows.size), BLOCK):
-        stop = min(start + BLOCK, rows.size)
-        forward(X, rows[start:stop], labels[start:stop], scale, weights.W1[0], weights.W2[0], weights, own, 0, 1)
-        for g in range(padded_size(stop - start, ROWS) // ROWS):
-            add_partial_logits(own.partial, g, own.logits[g])
-            judge_group(own.logits[g], weights.num_classes, labels, own.order, start, g * ROWS, stop - start, verdicts)
-
-
-@helper
-def work(
-    region, X, rows, labels, rate, scale, source, target, first_block, weights, scratch, verdicts, worker, workers
-):
-    """Do a worker's part of a region, for a block of rows; weights are read from one copy and written to another."""
-    W1, new_W1 = weights.W1[source % weights.W1.shape[0]], weights.W1[target % weights.W1.shape[0]]
-    W2, new_W2 = weights.W2[source], weights.W2[target]
+def work(region, X, rows, labels, rate, scale, source, weights, scratch, verdicts, worker, workers):
+    """Do a worker's part of a region, for the rows of a batch or, to judge them, any rows."""
+    W2, new_W2 = weights.W2[source], weights.W2[1 - source]
+    first, last, part, parts, team = 0, padded_size(rows.size, BLOCK) // BLOCK, worker, workers, np.intp(0)
     if region == JUDGE:
-        judge(X, rows, labels, scale, weights, own_scratch(scratch, worker, worker), verdicts, worker, workers)
-    elif region == FORWARD:
-        forward(X, rows, labels, scale, W1, W2, weights, own_scratch(scratch, worker, 0), worker, workers)
-    else:
-        own = own_scratch(scratch, worker, 0)
-        backward(labels, rate, W1, W2, new_W1, new_W2, first_block, weights, own, worker, workers)
+        # A block for each, in the place of tiles of one block: nothing is made twice, and nobody waits.
+        first, last = share(last, worker, workers)
+        part, parts, team = np.intp(0), np.intp(1), worker
+    own = own_scratch(scratch, worker, team)
+    for start in range(first * BLOCK, min(last * BLOCK, rows.size), BLOCK):
+        block, block_labels = rows[start : start + BLOCK], labels[start : start + BLOCK]
+        if region == BACKWARD:
+            if rows.size > BLOCK:
+                pack_rows(X, block, block_labels, scale, weights, own)
+            backward(block_labels, rate, weights, W2, new_W2, start, own, part, parts)
+        else:
+            at = start if region == FORWARD else 0
+            forward(X, block, block_labels, scale, weights, W2, at, own, part, parts)
+        if region == JUDGE:
+            for g in range(padded_size(block.size, ROWS) // ROWS):
+                add_partial_logits(own.partial, g, own.logits[g])
+                judge_group(
+                    own.logits[g], weights.num_classes, labels, own.order, start, g * ROWS, block.size, verdicts
+                )
 
 
 @parallel_kernel
@@ -255,56 +251,44 @@ def run(X, rows, labels, batch, rate, short_rate, scale, learn, workers, weights
 
     Without learn, write the verdicts of the weights on X[rows] instead.
     """
-    region, source, start = FORWARD if learn else JUDGE, 0, 0
-    while start < rows.size:
-        begin = start // batch * batch
-        end = min(begin + batch, rows.size)
-        stop = min(start + BLOCK, end) if learn else rows.size
-        factor = rate if end - begin == batch else short_rate
-        block, block_labels = rows[start:stop], labels[start:stop]
+    size, regions = (batch, 2) if learn else (max(rows.size, 1), 1)
+    batches = (rows.size + size - 1) // size
+    for step in range(batches * regions):
+        region = step % 2 if learn else JUDGE
+        start = step // regions * size
+        batch_rows, batch_labels = rows[start : start + size], labels[start : start + size]
+        factor = rate if batch_rows.size == batch else short_rate
+        source = step // 2 % 2
         if workers == 1:
             work(
                 region,
                 X,
-                block,
-                block_labels,
+                batch_rows,
+                batch_labels,
                 factor,
                 scale,
                 source,
-                1 - source,
-                start == begin,
                 weights,
                 scratch,
                 verdicts,
-                0,
-                1,
+                np.intp(0),
+                workers,
             )
         else:
             for worker in numba.prange(workers):
                 work(
                     region,
                     X,
-                    block,
-                    block_labels,
+                    batch_rows,
+                    batch_labels,
                     factor,
                     scale,
                     source,
-                    1 - source,
-                    start == begin,
                     weights,
                     scratch,
                     verdicts,
                     np.intp(worker),
                     workers,
                 )
-        if region == FORWARD:
-            region = BACKWARD
-        else:
-            if region == BACKWARD:
-                region = FORWARD
-                if stop == end:
-                    source = 1 - source
-            start = stop
-    if source == 1:
-        copy_last(weights.W1)
-        copy_last(weights.W2)
+    if learn and batches % 2 == 1:
+        copy(weights.W2[1], weights.W2[0])

@@ -63,13 +63,13 @@ def panel_columns(offsets: NDArray, columns: int, dtype: DTypeLike) -> list[slic
     return [slice(a * width, min(b * width, columns)) for a, b in itertools.pairwise(offsets)]
 
 
-def pack(W: NDArray, rows: int, dtype: DTypeLike, copies: int) -> NDArray:
-    """Return copies of W in panels, (copies, panels, rows, MOST_VECTORS * lanes), padded with zeros to rows."""
+def pack(W: NDArray, rows: int, dtype: DTypeLike) -> NDArray:
+    """Return W in panels, (panels, rows, MOST_VECTORS * lanes), padded with zeros to rows."""
     offsets = panel_offsets(W.shape[1], dtype)
-    packed = aligned_zeros((copies, len(offsets) - 1, rows, MOST_VECTORS * lanes(dtype)), dtype)
-    for panel, columns in zip(packed[0], panel_columns(offsets, W.shape[1], dtype), strict=True):
+    panels = aligned_zeros((len(offsets) - 1, rows, MOST_VECTORS * lanes(dtype)), dtype)
+    for panel, columns in zip(panels, panel_columns(offsets, W.shape[1], dtype), strict=True):
         panel[: W.shape[0], : columns.stop - columns.start] = W[:, columns]
-    return packed
+    return panels
 
 
 def unpack(panels: NDArray, W: NDArray) -> None:
@@ -80,11 +80,11 @@ def unpack(panels: NDArray, W: NDArray) -> None:
 
 
 @helper
-def copy_last(copies):
-    """Write the last of copies of weights to the first, in place."""
-    first, last = copies[0].reshape(copies[0].size), copies[-1].reshape(copies[0].size)
-    for i in range(first.size):
-        first[i] = last[i]
+def copy(source, target):
+    """Write source to target, of one shape."""
+    flat, written = source.reshape(source.size), target.reshape(source.size)
+    for i in range(flat.size):
+        written[i] = flat[i]
 
 
 @helper

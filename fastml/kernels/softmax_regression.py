@@ -17,7 +17,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastml.kernels import panels
 from fastml.kernels.jit import helper, parallel_kernel
-from fastml.kernels.panels import CACHE_LINE, CLASSES, ROWS, aligned_zeros, padded, padded_size, share
+from fastml.kernels.panels import CACHE_LINE, CLASSES, ROWS, aligned_zeros, copy, padded, padded_size, share
 from fastml.kernels.simd import (
     add_dot,
     add_outer_rows,
@@ -67,8 +67,8 @@ def as_read(X: NDArray) -> NDArray:
     return X
 
 
-def pack(dtype: DTypeLike, batch: int, theta: NDArray) -> Weights:
-    """Return the weights transposed, for batches of any number of rows."""
+def pack(dtype: DTypeLike, theta: NDArray) -> Weights:
+    """Return the weights transposed."""
     input_dim, num_classes = theta.shape
     packed = aligned_zeros((padded(num_classes, CLASSES), padded(input_dim, panels.lanes(dtype))), dtype)
     packed[:num_classes, :input_dim] = theta.T
@@ -180,14 +180,6 @@ def add_gradients(gradients, parts, theta):
 
 
 @helper
-def copy(source, target):
-    """Write source to target."""
-    for k in range(source.shape[0]):
-        for j in range(source.shape[1]):
-            target[k, j] = source[k, j]
-
-
-@helper
 def learn_part(X, start, labels, rate, scale, num_classes, theta, order, logits, single, gradient):
     """Write the gradient of a part of a batch, block after block."""
     for first in range(0, labels.size, BLOCK):
@@ -246,12 +238,26 @@ def run(X, rows, labels, batch, rate, short_rate, scale, learn, workers, weights
     Without learn, write the verdicts of theta on X[rows] instead.
     """
     size = batch if learn else max(rows.size, 1)
-    parts = 0
+    parts = np.intp(0)
     for start in range(0, rows.size, size):
         step, batch_labels = start // size, labels[start : start + size]
         factor = rate if batch_labels.size == batch else short_rate
         if workers == 1:
-            work(X, rows[start], batch_labels, parts, step, factor, scale, learn, weights, scratch, verdicts, 0, 1)
+            work(
+                X,
+                rows[start],
+                batch_labels,
+                parts,
+                step,
+                factor,
+                scale,
+                learn,
+                weights,
+                scratch,
+                verdicts,
+                np.intp(0),
+                workers,
+            )
         else:
             for worker in numba.prange(workers):
                 work(

@@ -91,9 +91,11 @@ def update_tiles(vectors):
     """Make the update of W1."""
 
     @helper
-    def update_tiles(X, rows, listed, dhidden, W1, new_W1, first, last):
-        """Write new_W1 = W1 + X^T dhidden for groups of pixels first to last of a panel; new_W1 may be W1."""
+    def update_tiles(X, rows, listed, dhidden, W1, first, last):
+        """Update W1 += X^T dhidden for groups of pixels first to last of a panel."""
         for g in range(first, last):
+            if listed[g] == 0:
+                continue
             tile = zero_tile(ROWS, vectors, W1)
             # To begin with a tile of zeros and to have what it is added to brought in meanwhile is 16 % faster than to
             # load it first.
@@ -103,7 +105,7 @@ def update_tiles(vectors):
             for t in range(listed[g]):
                 i = np.intp(rows[g, t])
                 tile = add_outer_columns(tile, X, i, g * ROWS, dhidden, i, 0)
-            store_sum(tile, W1, new_W1, g * ROWS, 0)
+            store_sum(tile, W1, W1, g * ROWS, 0)
 
     return update_tiles
 
