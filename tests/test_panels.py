@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastml.kernels import panels
+from tests.compiled import compiled
 from tests.problems import LAYOUTS
 
 PROPERTY = settings(max_examples=200, deadline=None, derandomize=True)
+share, first_tile, add_up, copy = map(compiled, (panels.share, panels.first_tile, panels.add_up, panels.copy))
 DTYPES = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
 
@@ -57,7 +59,7 @@ def test_what_is_packed_comes_out_again(dtype, shape, more_rows, layout, seed):
         np.testing.assert_array_equal(panel[: shape[0], : columns.stop - columns.start], W[:, columns])
     assert np.count_nonzero(packed) == np.count_nonzero(W)
     moved = np.full_like(packed, np.nan)
-    panels.copy(packed, moved)
+    copy(packed, moved)
     np.testing.assert_array_equal(moved, packed)
     back = LAYOUTS[layout](np.full_like(W, np.nan))
     panels.unpack(packed, back)
@@ -80,7 +82,7 @@ def test_aligned_zeros(shape, dtype):
 @PROPERTY
 @given(size=st.integers(0, 10**6), workers=st.integers(1, 300))
 def test_shares_are_pieces_of_one_line(size, workers):
-    pieces = [panels.share(size, worker, workers) for worker in range(workers)]
+    pieces = [share(size, worker, workers) for worker in range(workers)]
     assert pieces[0][0] == 0
     assert pieces[-1][1] == size
     assert all(a[1] == b[0] for a, b in itertools.pairwise(pieces))
@@ -91,10 +93,10 @@ def owned_tiles(offsets, begins, workers):
     """Return, as the kernels do it, which tiles (panel, group) each worker owns."""
     owned = []
     for worker in range(workers):
-        low, high = panels.share(offsets[-1] * begins[-1], worker, workers)
+        low, high = share(offsets[-1] * begins[-1], worker, workers)
         tiles = []
         for panel, (a, b) in enumerate(itertools.pairwise(offsets)):
-            first, last = (panels.first_tile(begins, a, b - a, bound) for bound in (low, high))
+            first, last = (first_tile(begins, a, b - a, bound) for bound in (low, high))
             tiles += [(panel, g) for g in range(first, last)]
         owned.append(tiles)
     return owned
@@ -110,7 +112,7 @@ def owned_tiles(offsets, begins, workers):
 def test_every_tile_has_one_owner(columns, listed, overhead, workers):
     offsets = panels.panel_offsets(columns, "float32")
     begins = np.zeros(len(listed) + 1, np.int64)
-    panels.add_up(np.array(listed), overhead, begins)
+    add_up(np.array(listed), overhead, begins)
     assert begins.tolist() == [0, *itertools.accumulate(work + overhead for work in listed)]
     owned = owned_tiles(offsets, begins, workers)
     owners = Counter(itertools.chain(*owned))

@@ -6,11 +6,13 @@ import pytest
 from fastml.kernels import pattern
 from fastml.kernels.panels import ROWS, padded
 from fastml.kernels.vectors import MASK_BITS
+from tests.compiled import compiled
 
 DENSITIES = pytest.mark.parametrize("density", [0, 0.1, 1])
 SIZES = pytest.mark.parametrize("rows", [1, 4, 17, 100])
 INPUTS = pytest.mark.parametrize("input_dim", [1, 15, 16, 17, 83, 784])
 UNTOUCHED = -7
+mask_row, list_pixels, list_rows = map(compiled, (pattern.mask_row, pattern.list_pixels, pattern.list_rows))
 
 
 def make_rows(rows, input_dim, density):
@@ -49,7 +51,7 @@ def test_masks_of_rows(density, input_dim):
     packed[1:18, :input_dim] = X
     masks = np.full((packed.shape[1] // MASK_BITS, 20), 12345, np.uint16)
     for i in range(1, 18):
-        pattern.mask_row(packed, i, masks)
+        mask_row(packed, i, masks)
     np.testing.assert_array_equal(masks[:, 1:18], masks_of(X)[:, :17])
     assert (masks[:, [0, 18, 19]] == 12345).all()
 
@@ -57,7 +59,7 @@ def test_masks_of_rows(density, input_dim):
 def test_what_is_not_finite_is_not_zero():
     packed, masks = np.zeros((1, MASK_BITS), np.float32), np.zeros((1, 1), np.uint16)
     packed[0, :6] = np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0
-    pattern.mask_row(packed, 0, masks)
+    mask_row(packed, 0, masks)
     assert masks[0, 0] == 0b100111
 
 
@@ -67,7 +69,7 @@ def test_what_is_not_finite_is_not_zero():
 def test_pixels_of_a_group_of_rows(density, input_dim, rows):
     X = make_rows(rows, input_dim, density)
     groups = padded(rows, ROWS) // ROWS
-    found = listed(pattern.list_pixels, groups, padded(input_dim, MASK_BITS), masks_of(X))
+    found = listed(list_pixels, groups, padded(input_dim, MASK_BITS), masks_of(X))
     assert found == [np.flatnonzero(X[g * ROWS : (g + 1) * ROWS].any(axis=0)).tolist() for g in range(groups)]
 
 
@@ -77,5 +79,5 @@ def test_pixels_of_a_group_of_rows(density, input_dim, rows):
 def test_rows_of_a_group_of_pixels(density, input_dim, rows):
     X = make_rows(rows, input_dim, density)
     groups = padded(input_dim, ROWS) // ROWS
-    found = listed(pattern.list_rows, groups, padded(rows, MASK_BITS), masks_of(X), rows)
+    found = listed(list_rows, groups, padded(rows, MASK_BITS), masks_of(X), rows)
     assert found == [np.flatnonzero(X[:, g * ROWS : (g + 1) * ROWS].any(axis=1)).tolist() for g in range(groups)]

@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 
+from fastml.kernels import rows
 from fastml.kernels.panels import padded
-from fastml.kernels.rows import convert_row
 from fastml.kernels.vectors import MASK_BITS
+from tests.compiled import compiled
 
 UNTOUCHED = -7
+convert_row = compiled(rows.convert_row)
 
 
 @pytest.mark.parametrize("input_dim", [1, 15, 16, 17, 83, 784])

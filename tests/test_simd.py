@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from fastml.kernels import panels
-from fastml.kernels.jit import helper
 from fastml.kernels.simd import (
     add_dot,
     add_outer_columns,
@@ -32,6 +31,7 @@ from fastml.kernels.vectors import (
     nonzero_mask,
     store_vector,
 )
+from tests.compiled import compiled
 
 pytestmark = pytest.mark.parametrize("dtype", ["float32", "float64"])
 STORED = pytest.mark.parametrize("stored", ["uint8", "float32", "float64"])
@@ -45,37 +45,37 @@ def tile_functions(rows, vectors):
     The tile is terms outer products: of rows or columns of X with rows of W that begin at column h.
     """
 
-    @helper
+    @compiled
     def of_rows(X, W, i, h, terms):
         tile = zero_tile(rows, vectors, X)
         for q in range(terms):
             tile = add_outer_rows(tile, X, i, q, W, q, h)
         return tile
 
-    @helper
+    @compiled
     def store(X, W, i, h, terms, out):
         store_tile(of_rows(X, W, i, h, terms), out, 1, 2)
 
-    @helper
+    @compiled
     def store_columns(X, W, i, h, terms, out):
         tile = zero_tile(rows, vectors, X)
         for q in range(terms):
             tile = add_outer_columns(tile, X, q, i, W, q, h)
         store_tile(tile, out, 1, 2)
 
-    @helper
+    @compiled
     def add(X, W, i, h, terms, base, out):
         store_sum(of_rows(X, W, i, h, terms), base, out, 1, 2)
 
-    @helper
+    @compiled
     def relu(X, W, i, h, terms, out):
         store_tile(relu_tile(of_rows(X, W, i, h, terms)), out, 1, 2)
 
-    @helper
+    @compiled
     def mask(X, W, i, h, terms, hidden, out):
         store_tile(mask_tile(of_rows(X, W, i, h, terms), hidden, 1, 2), out, 1, 2)
 
-    @helper
+    @compiled
     def dot(A, i, B, k, vectors_of_each, out):
         tile = zero_tile(rows, vectors, B)
         for v in range(vectors_of_each):
@@ -189,7 +189,7 @@ def test_a_nan_stays_in_its_own_dot_products(dtype, shape):
         np.testing.assert_array_equal(out[1:], expected)
 
 
-@helper
+@compiled
 def prefetch_anywhere(A):
     for distance in (0, 10**6, 10**15, -(10**15)):
         prefetch(A, distance, distance)
@@ -207,7 +207,7 @@ def vector_functions(lanes):
     """Return functions of rows 0 and 1 of an array, vectors of a number of lanes, and of the number in its row 2."""
 
     def of_two(function):
-        @helper
+        @compiled
         def compute(A, out):
             a, b = load_vector(lanes, A, 0), load_vector(lanes, A, 1)
             store_vector(function(a, b), out, 0)
@@ -215,7 +215,7 @@ def vector_functions(lanes):
 
         return compute
 
-    @helper
+    @compiled
     def exps(A, out):
         for i in range(A.shape[0]):
             store_vector(exp(load_vector(lanes, A, i)), out, i)
@@ -225,11 +225,11 @@ def vector_functions(lanes):
 
 
 COMPUTE = {
-    "add": helper(lambda a, b: a + b),
-    "sub": helper(lambda a, b: a - b),
-    "mul": helper(lambda a, b: a * b),
-    "truediv": helper(lambda a, b: a / b),
-    "max": helper(lambda a, b: max(a, b)),
+    "add": compiled(lambda a, b: a + b),
+    "sub": compiled(lambda a, b: a - b),
+    "mul": compiled(lambda a, b: a * b),
+    "truediv": compiled(lambda a, b: a / b),
+    "max": compiled(lambda a, b: max(a, b)),
 }
 EXPECTED = {name: getattr(operator, name) for name in ("add", "sub", "mul", "truediv")} | {"max": np.maximum}
 
@@ -298,7 +298,7 @@ def test_exp_beyond_its_range_and_of_what_is_not_finite(dtype):
     np.testing.assert_array_equal(got, [0, 0, 0, 0, np.inf, np.inf, np.inf, np.inf, 1, 1, np.nan, np.nan])
 
 
-@helper
+@compiled
 def nonzero_masks(X, masks):
     for i in range(X.shape[0]):
         masks[i] = nonzero_mask(X, i, 3)
@@ -327,7 +327,7 @@ def test_nonzero_mask(dtype):
     assert {0, 2**MASK_BITS - 1} <= set(masks.tolist())
 
 
-@helper
+@compiled
 def convert_rows(source, j, scale, X):
     for i in range(source.shape[0]):
         convert(source[i], j, scale, X, i)
@@ -346,7 +346,7 @@ def test_convert(dtype, stored, scale):
     np.testing.assert_array_equal(X, expected)
 
 
-@helper
+@compiled
 def meeting_masks(masks, i, bits, found):
     for c in range(masks.shape[0]):
         found[c] = meeting_mask(masks, c, i, bits)
@@ -361,7 +361,7 @@ def test_meeting_mask(dtype):
         assert found.tolist() == [bits_of(row & bits) for row in masks[:, 3 : 3 + MASK_BITS]]
 
 
-@helper
+@compiled
 def append_all(indices, g, masks):
     count = 0
     for c in range(masks.size):

@@ -90,8 +90,11 @@ class KernelCache(FunctionCache):
 
 
 def helper(py_func: Callable) -> Callable:
-    """Compile a part of a kernel; it is cached as a part of the kernel."""
-    return numba.njit(**OPTIONS)(py_func)
+    """Compile a part of a kernel, which Python cannot call; it is cached as a part of the kernel.
+
+    Without the wrappers that take arguments from Python and C a cold `nn_epoch` compiles in 15.5 s, with them in 19.3.
+    """
+    return numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)(py_func)
 
 
 def kernel(py_func: Callable) -> Callable:
