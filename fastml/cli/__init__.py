@@ -1,4 +1,4 @@
-"""The command `fastml`: train a model on MNIST or data like it, evaluate it, and tell what it runs on.
+"""The command `fastml`: train a model on MNIST or data like it, evaluate it, make large MNIST, tell what it runs on.
 
 A module a command; each has `add`, which describes the command to argparse, and `run`, which does it.
 """
@@ -11,10 +11,10 @@ from importlib.metadata import version
 
 from numba.core import event
 
-from fastml.cli import evaluate, info, train
+from fastml.cli import evaluate, generate, info, train
 from fastml.cli.progress import CompileNotice
 
-COMMANDS = (train, evaluate, info)
+COMMANDS = (train, evaluate, generate, info)
 INTERRUPTED = 130
 
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from .idx import IdxError, read_idx
 
-_IMAGES = ("train-images-idx3-ubyte", "t10k-images-idx3-ubyte")
-_LABELS = ("train-labels-idx1-ubyte", "t10k-labels-idx1-ubyte")
+IMAGES = ("train-images-idx3-ubyte", "t10k-images-idx3-ubyte")
+LABELS = ("train-labels-idx1-ubyte", "t10k-labels-idx1-ubyte")
 _SUFFIXES = ("", ".gz", ".xz")
 
 
@@ -99,8 +99,8 @@ def load_mnist(
     """
     directory = files("fastml.datasets") / "data" if data_dir is None else Path(data_dir)
     with ExitStack() as stack:
-        images = [stack.enter_context(as_file(_find(directory, name))) for name in _IMAGES]
-        labels = [stack.enter_context(as_file(_find(directory, name))) for name in _LABELS]
+        images = [stack.enter_context(as_file(_find(directory, name))) for name in IMAGES]
+        labels = [stack.enter_context(as_file(_find(directory, name))) for name in LABELS]
         # Inflating and dividing release the GIL: the test set is done while the training set still is at it.
         with ThreadPoolExecutor(max_workers=2) as pool:
             train, test = pool.map(_read_pixels if raw else parse_mnist, images, labels)
