@@ -61,7 +61,7 @@ def check_labels(y: ArrayLike, num_examples: int, num_classes: int, name: str = 
         raise TypeError(f"{name} must hold integers, got {describe(y)}")
     if y.ndim != 1 or y.size != num_examples:
         raise ValueError(f"{name} must be 1-D with {num_examples} labels, one for each row of X, got {describe(y)}")
-    check_range(name, y, num_classes, "labels", f"{num_classes} classes")
+    check_range(name, y, num_classes, "labels", f"there are {num_classes} classes")
     return y
 
 
@@ -74,19 +74,57 @@ def check_order(order: ArrayLike | None, num_rows: int) -> NDArray | None:
         raise TypeError(f"order must be None or hold integers, got {describe(order)}")
     if order.ndim != 1:
         raise ValueError(f"order must be None or a 1-D array of row indices, got {describe(order)}")
-    check_range("order", order, num_rows, "indices", f"{num_rows} rows of X")
+    check_range("order", order, num_rows, "indices", f"there are {num_rows} rows of X")
     return order
 
 
-def check_range(name: str, values: NDArray, limit: int, plural: str, what: str) -> None:
-    """Refuse an integer outside [0, limit), naming the first one.
+def check_range(name: str, values: NDArray, limit: int, plural: str, reason: str) -> None:
+    """Refuse an integer outside [0, limit), naming the first one and the reason.
 
     Two passes that allocate nothing tell whether there is one; only then is it looked for.
     """
     if values.size == 0 or (values.min() >= 0 and values.max() < limit):
         return
     first = int(np.argmax((values < 0) | (values >= limit)))
-    raise ValueError(f"{name}[{first}] is {values[first]}; {plural} must lie in [0, {limit}), there are {what}")
+    raise ValueError(f"{name}[{first}] is {values[first]}; {plural} must lie in [0, {limit}), {reason}")
+
+
+def check_images(images: ArrayLike, most_pixels: int) -> NDArray:
+    """Return images as a 3-D array of uint8 that is not empty, with sides of at most most_pixels."""
+    images = as_array("images", images)
+    if images.dtype != np.uint8:
+        raise TypeError(f"images must be uint8, got {describe(images)}")
+    if images.ndim != 3 or images.size == 0:
+        raise ValueError(f"images must be 3-D, (n, rows, columns), and not empty, got {describe(images)}")
+    if max(images.shape[1:]) > most_pixels:
+        raise ValueError(f"images must have sides of at most {most_pixels} pixels, got {describe(images)}")
+    return images
+
+
+def check_numbers(numbers: ArrayLike) -> NDArray:
+    """Return the numbers of images as a 1-D integer array, each in [0, 2**63)."""
+    numbers = as_array("numbers", numbers)
+    if numbers.dtype.kind not in "iu" and numbers.size:
+        raise TypeError(f"numbers must hold integers, got {describe(numbers)}")
+    if numbers.ndim != 1:
+        raise ValueError(f"numbers must be 1-D, got {describe(numbers)}")
+    check_range("numbers", numbers, 2**63, "numbers of images", "as int64 has no others")
+    return numbers
+
+
+def check_out(out: NDArray, shape: tuple[int, ...], **inputs: NDArray) -> None:
+    """Refuse an array that images of a shape can't be written to, or that shares memory with an input."""
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out must be a NumPy array, got {type(out).__name__}")
+    if out.dtype != np.uint8:
+        raise TypeError(f"out must be uint8, got {describe(out)}")
+    if out.shape != shape:
+        raise ValueError(f"out must have shape {shape}, got {describe(out)}")
+    if not (out.flags.c_contiguous and out.flags.writeable):
+        raise ValueError(f"out must be C-contiguous and writable, got strides {out.strides}, {out.flags.writeable=}")
+    for name, array in inputs.items():
+        if shares_memory(out, array):
+            raise ValueError(f"out shares memory with {name}; pass a copy of one")
 
 
 def check_weights(**weights: NDArray) -> None:
@@ -165,6 +203,14 @@ def check_integer(name: str, value: int, minimum: int) -> int:
     if value < minimum:
         raise ValueError(f"{name} must be at least {minimum}, got {value!r}")
     return operator.index(value)
+
+
+def check_seed(seed: int) -> int:
+    """Return a seed of 64 bits as an int."""
+    seed = check_integer("seed", seed, minimum=0)
+    if seed >= 2**64:
+        raise ValueError(f"seed must be below 2**64, got {seed}")
+    return seed
 
 
 def as_scalar(value: object) -> object:

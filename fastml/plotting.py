@@ -1,4 +1,4 @@
-"""Pictures of a training run and of what a model confuses, as PNG files; needs Matplotlib."""
+"""Pictures of a training run, of what a model confuses and of images, as PNG files; needs Matplotlib."""
 
 import os
 from io import BytesIO
@@ -21,6 +21,7 @@ TRAIN_COLOUR, TEST_COLOUR = "#0072B2", "#D55E00"
 PIXELS_PER_INCH = 150
 # Of a confusion matrix: beyond 36 classes the cells shrink, as 256 whole ones would take 1.8 GB to draw.
 LARGEST_INCHES = 20
+INCHES_OF_IMAGE = 0.5
 
 
 def plot_history(history: History, path: str | os.PathLike) -> None:
@@ -99,6 +100,36 @@ def plot_confusion(matrix: ArrayLike, path: str | os.PathLike) -> None:
     axes.set(xlabel="predicted class", ylabel="true class", xticks=range(num_classes), yticks=range(num_classes))
     axes.tick_params(length=0, labelsize=size)
     axes.spines[:].set_visible(False)
+    write_png(figure, path)
+
+
+def plot_deformations(images: ArrayLike, path: str | os.PathLike) -> None:
+    """Draw a contact sheet: in each line an image, then what was made of it.
+
+    Parameters
+    ----------
+    images : array_like of uint8, shape (lines, images of a line, rows, columns)
+        At least two images in a line; the first one is the original. 0 is drawn white, 255 black.
+    path : str or os.PathLike
+        Where the PNG goes, all of it or nothing.
+
+    Raises
+    ------
+    ValueError
+        If the shape is not as above.
+    OSError
+        If the file cannot be written.
+    """
+    images = np.asarray(images)
+    if images.ndim != 4 or images.size == 0 or images.shape[1] < 2:
+        raise ValueError(f"images must be (lines, 2 or more of a line, rows, columns), got shape {images.shape}")
+    lines, across, rows, columns = images.shape
+    inches = INCHES_OF_IMAGE
+    figure = Figure(figsize=(inches * across, inches * lines * rows / columns), dpi=PIXELS_PER_INCH)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.imshow(images.swapaxes(1, 2).reshape(lines * rows, across * columns), cmap="gray_r", vmin=0, vmax=255)
+    axes.axvline(columns - 0.5, color=TEST_COLOUR, linewidth=1)
+    axes.set_axis_off()
     write_png(figure, path)
 
 

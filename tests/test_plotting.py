@@ -8,7 +8,7 @@ import pytest
 from matplotlib.image import imread
 
 from fastml import History
-from fastml.plotting import TEST_COLOUR, TRAIN_COLOUR, plot_confusion, plot_history
+from fastml.plotting import TEST_COLOUR, TRAIN_COLOUR, plot_confusion, plot_deformations, plot_history
 from fastml.training import EpochResult
 
 
@@ -54,6 +54,30 @@ def test_confusion_without_a_mistake(tmp_path):
 def test_matrix_that_is_not_square_is_refused(tmp_path, shape):
     with pytest.raises(ValueError, match="square"):
         plot_confusion(np.ones(shape, int), tmp_path / "confusion.png")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 3, 3), (10, 16, 28, 28), (2, 3, 10, 20)])
+def test_contact_sheet_shows_each_image_in_its_place(tmp_path, shape):
+    lines, across, rows, columns = shape
+    for line, place in ((0, 0), (lines - 1, across - 1)):
+        images = np.zeros(shape, np.uint8)
+        images[line, place] = 255
+        plot_deformations(images, tmp_path / "sheet.png")
+        dark = imread(tmp_path / "sheet.png")[..., :3].max(axis=-1) < 0.1
+        assert dark.shape == pytest.approx((75 * lines * rows / columns, 75 * across), abs=1)
+        # Pixels on the line between originals and deformations are coloured.
+        assert dark.mean() == pytest.approx(1 / (lines * across), rel=0.05)
+        for axis, number, count in ((1, line, lines), (0, place, across)):
+            (lit,) = dark.any(axis=axis).nonzero()
+            size = dark.shape[1 - axis]
+            assert number * size / count - 2 <= lit.min() <= lit.max() <= (number + 1) * size / count + 2
+
+
+@pytest.mark.parametrize("shape", [(2, 28, 28), (0, 2, 28, 28), (2, 1, 28, 28)])
+def test_images_that_are_no_sheet_are_refused(tmp_path, shape):
+    with pytest.raises(ValueError, match="2 or more of a line"):
+        plot_deformations(np.ones(shape, np.uint8), tmp_path / "sheet.png")
     assert not list(tmp_path.iterdir())
 
 

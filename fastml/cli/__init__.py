@@ -11,10 +11,10 @@ from importlib.metadata import version
 
 from numba.core import event
 
-from fastml.cli import convert, evaluate, fetch, info, train
+from fastml.cli import convert, evaluate, fetch, generate, info, train
 from fastml.cli.progress import CompileNotice
 
-COMMANDS = (train, evaluate, fetch, convert, info)
+COMMANDS = (train, evaluate, fetch, convert, generate, info)
 INTERRUPTED = 130
 
 

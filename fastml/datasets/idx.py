@@ -1,4 +1,4 @@
-"""Read and write IDX, the format that MNIST and the data sets modelled on it are published in.
+"""Read, map and write IDX, the format that MNIST and the data sets modelled on it are published in.
 
 An IDX file is two zero bytes, one byte for the type of the elements, one byte for the number of dimensions, every
 dimension as a big-endian uint32, then the elements, big-endian, the last index running fastest. The types are
@@ -101,15 +101,67 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
                 # MNIST's training images, plain: 0.048 s through the growing buffer, 0.010 s through fromfile.
                 data = np.fromfile(file, np.uint8)
             else:
-                data = _read_at_most(stream, claimed + 1)
+                data = np.frombuffer(_read_at_most(stream, claimed + 1), np.uint8)
         except DAMAGED_STREAM_ERRORS as error:
             raise IdxError(f"{name}: found a damaged compressed stream ({error}), need a whole one") from error
     _check_size(len(data), claimed, dtype, shape, name)
-    try:
-        array = np.ndarray(shape, dtype, buffer=data)
-    except ValueError as error:
-        raise IdxError(f"{name}: found shape {shape}, need one that NumPy can hold ({error})") from error
+    array = _shaped(data, dtype, shape, name)
     return array if dtype.isnative else array.byteswap(inplace=True).view(dtype.newbyteorder("="))
+
+
+def open_idx(path: str | os.PathLike) -> np.memmap:
+    """Map an uncompressed IDX file, read-only: an array that may be larger than memory, read as it is used.
+
+    The operating system reads a page of the file when an element on it is used, and drops it when it needs the memory.
+    Reshaping copies nothing: images of shape (count, 28, 28) become rows for the epoch functions with
+    ``images.reshape(len(images), 784)``, which still is the map.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        A regular file, not compressed.
+
+    Returns
+    -------
+    memmap
+        The elements in the shape of the header, which may be ``()``, as they lie in the file: uint8, int8, or
+        big-endian int16, int32, float32 or float64, not always aligned. C-contiguous and read-only.
+
+    Raises
+    ------
+    IdxError
+        If the file is compressed, or for what `read_idx` refuses in a plain file.
+    OSError
+        If the file is missing or cannot be mapped.
+
+    Notes
+    -----
+    While it is mapped, the file must not get shorter: using an element that is no longer there ends the process, by the
+    signal SIGBUS. So never rewrite it in place. Write another file and rename it, as `write_idx` does: then the map
+    keeps the old one.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     path = Path(directory, "images")
+    ...     write_idx(path, np.arange(8, dtype=np.uint8).reshape(2, 2, 2))
+    ...     X = open_idx(path).reshape(2, 4)
+    ...     X[1].tolist()
+    [4, 5, 6, 7]
+    """
+    name = os.fspath(path)
+    with open(name, "rb") as file:
+        if decompressed(file) is not file:
+            raise IdxError(f"{name}: found a compressed file; decompress it to map it, or use read_idx")
+        dtype, shape = _read_header(file, name)
+        claimed = math.prod(shape) * dtype.itemsize
+        offset = file.tell()
+        _check_size(os.fstat(file.fileno()).st_size - offset, claimed, dtype, shape, name)
+        # Never empty for the operating system, which maps whole pages: the header is on the first.
+        data = np.memmap(file, np.uint8, "r", offset, (claimed,))
+    return _shaped(data, dtype, shape, name)
 
 
 def write_idx(path: str | os.PathLike, array: ArrayLike) -> None:
@@ -209,3 +261,11 @@ def _check_size(found: int, claimed: int, dtype: np.dtype, shape: tuple[int, ...
     if found != claimed:
         bound = "or more " if found > claimed else ""
         raise IdxError(f"{name}: found {found} {bound}bytes of data, {dtype.name} of shape {shape} needs {claimed}")
+
+
+def _shaped(data: np.ndarray, dtype: np.dtype, shape: tuple[int, ...], name: str) -> np.ndarray:
+    """Return bytes as the array that the header claims, without a copy."""
+    try:
+        return data.view(dtype).reshape(shape)
+    except ValueError as error:
+        raise IdxError(f"{name}: found shape {shape}, need one that NumPy can hold ({error})") from error

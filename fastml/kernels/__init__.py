@@ -48,6 +48,8 @@ classes.
 two calls come Ctrl-C, progress bars and other threads. With ``learn`` false the same function stops at the logits:
 that is how a set is evaluated, block by block.
 
+**deformation** stands apart: it makes images, in integers, each worker its own share of them.
+
 **jit** has the options of the compiler with their reasons, decides whether a batch is worth the threads, and keeps
 machine code on disk.
 """

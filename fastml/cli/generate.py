@@ -1,0 +1,45 @@
+"""`fastml generate`: MNIST as large as one likes, for `--data`."""
+
+import argparse
+import time
+
+import numpy as np
+
+from fastml.cli.arguments import check_outputs, integer_in, name_ending
+from fastml.cli.progress import progress_bar
+from fastml.datasets import deform, generate_mnist, load_mnist
+from fastml.datasets.generate import LARGEST_COUNT, SIDE
+
+# Of the contact sheet.
+DEFORMATIONS_OF_A_DIGIT = 15
+
+
+def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    """Add the command to argparse's, and return its parser."""
+    parser = commands.add_parser("generate", help="make large MNIST: the training images, and deformations of them")
+    add = parser.add_argument
+    add("directory", metavar="DIR", help="where to; what was interrupted, the same command goes on with")
+    counts = integer_in(1, LARGEST_COUNT)
+    add("--count", type=counts, metavar="N", required=True, help="training images to make, 784 bytes each")
+    seeds = integer_in(0, 2**64 - 1)
+    add("--seed", type=seeds, default=0, metavar="N", help="for the deformations (default: %(default)s)")
+    add("--plot", type=name_ending(".png"), metavar="FILE.png", help="draw digits and deformations of them")
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write the files, say where they are, and draw the first digit of each class with some of its deformations."""
+    plotting = check_outputs(arguments.plot)
+    began = time.perf_counter()
+    with progress_bar() as progress:
+        generate_mnist(arguments.directory, arguments.count, arguments.seed, progress=progress)
+    seconds = time.perf_counter() - began
+    print(f"{arguments.directory} holds {arguments.count:,} training images and MNIST's test set; {seconds:.1f} s")
+    if plotting is not None:
+        (X, y), _ = load_mnist(raw=True)
+        originals = X.reshape(-1, SIDE, SIDE)
+        first = np.unique(y, return_index=True)[1]
+        numbers = first[:, None] + len(originals) * np.arange(1 + DEFORMATIONS_OF_A_DIGIT)
+        images = deform(originals, numbers.ravel(), arguments.seed).reshape(*numbers.shape, SIDE, SIDE)
+        images[:, 0] = originals[first]
+        plotting.plot_deformations(images, arguments.plot)

@@ -1,0 +1,205 @@
+"""Large MNIST: MNIST's four files with as many training images as wanted, deformed from the 60,000."""
+
+import errno
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from io import FileIO
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastml import checks
+from fastml.epochs import Progress
+
+from .deformation import deform
+from .idx import idx_header, open_idx, write_idx
+from .mnist import IMAGES, LABELS, load_mnist
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None
+
+SIDE = 28
+UINT8 = np.dtype(np.uint8)
+LARGEST_COUNT = 2**32 - 1
+# Images that are made while those before them are written, and that tell whose a part of a file is: 25.7 MB.
+PIECE = 2**15
+
+
+class Series:
+    """The training images of large MNIST: the 60,000 first, then deformations of them, image k of original k % 60,000.
+
+    A file of them is the header and the images in a row, so any beginning of it tells how many images it holds.
+    """
+
+    def __init__(self, originals: NDArray[np.uint8], count: int, seed: int):
+        self.originals, self.count, self.seed = originals, count, seed
+        self.header = idx_header(UINT8, (count, SIDE, SIDE))
+        self.size = self.place(count)
+
+    def place(self, number: int) -> int:
+        """Return where in the file an image begins."""
+        return len(self.header) + number * SIDE * SIDE
+
+    def make(self, start: int, stop: int, out: NDArray[np.uint8]) -> None:
+        """Write images start to stop to out."""
+        kept = min(max(len(self.originals) - start, 0), stop - start)
+        out[:kept] = self.originals[start : start + kept]
+        deform(self.originals, np.arange(start + kept, stop), self.seed, out[kept:])
+
+    def is_whole(self, path: Path) -> bool:
+        """Tell whether a file holds all images, of this count and seed."""
+        with open(path, "rb", buffering=0) as file:
+            return os.fstat(file.fileno()).st_size == self.size and self.count_made(file) == self.count
+
+    def count_made(self, file: FileIO) -> int:
+        """Return how many images a file holds, 0 if it is of another count or seed: the header and the end tell."""
+        made = min((file.seek(0, os.SEEK_END) - len(self.header)) // (SIDE * SIDE), self.count)
+        file.seek(0)
+        if made <= 0 or file.read(len(self.header)) != self.header:
+            return 0
+        start = max(0, made - PIECE)
+        last = np.empty((made - start, SIDE, SIDE), np.uint8)
+        self.make(start, made, last)
+        file.seek(self.place(start))
+        return made if file.read(last.nbytes) == last.tobytes() else 0
+
+
+def generate_mnist(directory: str | os.PathLike, count: int, seed: int = 0, progress: Progress | None = None) -> None:
+    """Write MNIST's four files with any number of training images: the 60,000, then deformations of them.
+
+    Image number k is original k for k < 60,000, else original k % 60,000 as `deform` deforms it; the test set is
+    MNIST's own. `load_mnist` reads the files, `open_idx` maps them.
+
+    What was interrupted, the same call goes on with: until the last image is on the disk, the training images have a
+    name that ends in ``.part``. A part of another count or seed is begun anew. Files that are there already are
+    left as they are if they hold what would be written, which for the training images is told by the last 32,768 of
+    them; if they hold anything else, they are refused.
+
+    Parameters
+    ----------
+    directory : str or os.PathLike
+        Where to; it is made if only itself is missing.
+    count : int
+        Training images, from 1 to 2**32 - 1, 784 bytes each: 8,100,000 of them take 6.4 GB.
+    seed : int
+        In [0, 2**64).
+    progress : callable, optional
+        Called as ``progress(done, count)`` after each piece of 32,768 images.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a count or a seed that is not as above.
+    FileExistsError
+        If one of the files is there and holds something else.
+    BlockingIOError
+        If another process is writing there.
+    OSError
+        If the disk has not enough space, or the files cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from fastml.datasets import generate_mnist, load_mnist
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     generate_mnist(directory, count=60_100)
+    ...     (X, y), _ = load_mnist(directory, raw=True)
+    >>> X.shape, int(y[7]), int(y[60_007])
+    ((60100, 784), 3, 3)
+    """
+    count, seed = checks.check_integer("count", count, minimum=1), checks.check_seed(seed)
+    if count > LARGEST_COUNT:
+        raise ValueError(f"count must be at most {LARGEST_COUNT}, as IDX counts no further, got {count}")
+    (X, y), (X_test, y_test) = load_mnist(raw=True)
+    series = Series(X.reshape(-1, SIDE, SIDE), count, seed)
+
+    directory = Path(directory)
+    path = directory / IMAGES[0]
+    part = path.with_name(f"{path.name}.part")
+    whole = path.exists()
+    if whole:
+        refuse_unless(series.is_whole(path), path)
+    else:
+        check_space(directory, part, series.size + count + X_test.nbytes + y_test.nbytes)
+    beside = {LABELS[0]: np.resize(y, count), IMAGES[1]: X_test.reshape(-1, SIDE, SIDE), LABELS[1]: y_test}
+    missing = {name: array for name, array in beside.items() if not (directory / name).exists()}
+    for name in beside.keys() - missing.keys():
+        refuse_unless(np.array_equal(open_idx(directory / name), beside[name]), directory / name)
+
+    if whole:
+        write_all(directory, missing)
+    else:
+        directory.mkdir(exist_ok=True)
+        with open(part, "a+b", buffering=0) as file:
+            lock(file)
+            complete(file, series, progress)
+            write_all(directory, missing)
+        # Last, so that where the images are, all is; and closed, as not every system renames what is open.
+        os.replace(part, path)
+
+
+def write_all(directory: Path, arrays: dict[str, NDArray[np.uint8]]) -> None:
+    """Write arrays to IDX files of their names."""
+    for name, array in arrays.items():
+        write_idx(directory / name, array)
+
+
+def refuse_unless(same: bool, path: Path) -> None:
+    """Refuse to go on where a file is that does not hold the same as would be written."""
+    if not same:
+        raise FileExistsError(f"{path} is there and holds something else; move it away, or choose another directory")
+
+
+def check_space(directory: Path, part: Path, size: int) -> None:
+    """Refuse a number of bytes that the disk has no space for; a part that is there counts as space."""
+    free = shutil.disk_usage(directory if directory.is_dir() else directory.parent).free
+    if part.exists():
+        free += part.stat().st_size
+    if size > free:
+        message = f"{size / 1e9:,.2f} GB are needed, {free / 1e9:,.2f} GB are free"
+        raise OSError(errno.ENOSPC, message, os.fspath(directory))
+
+
+def complete(file: FileIO, series: Series, progress: Progress | None) -> None:
+    """Append what a part lacks of the series; the next piece is made while one is written."""
+    pieces = np.empty((2, PIECE, SIDE, SIDE), np.uint8)
+    made = series.count_made(file)
+    file.truncate(series.place(made) if made else 0)
+    with ThreadPoolExecutor(max_workers=1) as writer:
+        writing = writer.submit(append, file, b"" if made else series.header)
+        for number, start in enumerate(range(made, series.count, PIECE)):
+            stop = min(start + PIECE, series.count)
+            piece = pieces[number % 2, : stop - start]
+            series.make(start, stop, piece)
+            writing.result()
+            writing = writer.submit(append, file, piece)
+            if progress is not None:
+                progress(start, series.count)
+        writing.result()
+    if progress is not None:
+        progress(series.count, series.count)
+
+
+def lock(file: FileIO) -> None:
+    """Keep other processes from writing the file until it is closed, where the system has such locks."""
+    if fcntl is not None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BlockingIOError(error.errno, "another process is writing it", file.name) from error
+
+
+def append(file: FileIO, data: bytes | NDArray[np.uint8]) -> None:
+    """Append bytes to a file, and onto the disk: what is behind them later can't be there without them."""
+    rest = memoryview(data).cast("B")
+    try:
+        while rest:
+            rest = rest[file.write(rest) :]
+        os.fsync(file.fileno())
+    except OSError as error:
+        error.filename = file.name
+        raise
