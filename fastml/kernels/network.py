@@ -133,7 +133,7 @@ def scratch(batch: int, workers: int, learn: bool, packed: Weights) -> Scratch:
         begins=integers(max(row_groups, pixel_groups) + 1),
         logits=aligned_zeros((workers, row_groups, classes, ROWS), dtype),
         dhidden=aligned_zeros((workers, rows, width), dtype),
-        hidden=aligned_zeros((teams, count, team_rows, width), dtype),
+        hidden=aligned_zeros((teams, count if learn else 1, team_rows, width), dtype),
         partial=aligned_zeros((teams, count, team_rows // ROWS, classes, ROWS), dtype),
     )
 
@@ -184,7 +184,7 @@ def forward(X, rows, labels, scale, weights, W2, at, own, worker, workers):
     add_up(own.pixels_listed, TILE_OVERHEAD, begins)
     low, high = share(offsets[-1] * begins[-1], worker, workers)
     for p in range(offsets.size - 1):
-        width, hidden = offsets[p + 1] - offsets[p], own.hidden[p, at:]
+        width, hidden = offsets[p + 1] - offsets[p], own.hidden[p % own.hidden.shape[0], at:]
         first, last = first_tile(begins, offsets[p], width, low), first_tile(begins, offsets[p], width, high)
         forward_tiles(width, own.X, own.pixels, own.pixels_listed, weights.W1[p], hidden, first, last)
         logit_tiles(width, hidden, W2[p], own.partial[p, at // ROWS :], first, last)

@@ -277,24 +277,34 @@ def shuffle(builder, a, b, lanes):
 def sum_lanes(builder, vectors):
     """Return the sums of the lanes of each vector, in one vector with a lane for each.
 
-    Each step adds the upper halves of the runs of lanes that belong to one sum to the lower halves, and two vectors
-    become one as long as there are two: 15 additions for 16 sums, in an order that is the same on every CPU.
+    Each step adds the halves of the runs of lanes that belong to one sum, and two vectors become one as long as there
+    are two: of the first the sums come to the lower halves, of the second to the upper. So 16 sums take 15 additions
+    and 16 shuffles (the rest are blends, which have more ports), in an order that is the same on every CPU.
     """
     wanted, run = len(vectors), vectors[0].type.count
+    lanes = range(run)
     while len(vectors) & (len(vectors) - 1):
         vectors = [*vectors, vectors[-1]]
+    # Which sum each lane of a vector belongs to.
+    owners = [[number] * run for number in range(len(vectors))]
     while run > 1:
         run //= 2
-        both = 2 if len(vectors) > 1 else 1
-        low = [lane for lane in range(both * vectors[0].type.count) if lane // run % 2 == 0]
-        pairs = list(zip(vectors[::2], vectors[1::2], strict=True)) if both == 2 else [(vectors[0], vectors[0])]
-        vectors = [
-            builder.fadd(shuffle(builder, a, b, low), shuffle(builder, a, b, [lane + run for lane in low]))
-            for a, b in pairs
-        ]
-    return (
-        vectors[0] if vectors[0].type.count == wanted else shuffle(builder, vectors[0], vectors[0], list(range(wanted)))
-    )
+        lower = [lane // run % 2 == 0 for lane in lanes]
+        if len(vectors) > 1:
+            kept = [lane if low else lane + len(lanes) for lane, low in zip(lanes, lower, strict=True)]
+            moved = [lane + run if low else lane - run + len(lanes) for lane, low in zip(lanes, lower, strict=True)]
+            owners = [
+                [p if low else q for p, q, low in zip(first, second, lower, strict=True)]
+                for first, second in zip(owners[::2], owners[1::2], strict=True)
+            ]
+            vectors = [
+                builder.fadd(shuffle(builder, first, second, kept), shuffle(builder, first, second, moved))
+                for first, second in zip(vectors[::2], vectors[1::2], strict=True)
+            ]
+        else:
+            moved = [lane + run if low else lane - run for lane, low in zip(lanes, lower, strict=True)]
+            vectors = [builder.fadd(vectors[0], shuffle(builder, vectors[0], vectors[0], moved))]
+    return shuffle(builder, vectors[0], vectors[0], [owners[0].index(number) for number in range(wanted)])
 
 
 @intrinsic
