@@ -51,7 +51,9 @@ def test_table_callback_and_progress(train, sets, capsys):
         progress=lambda *numbers: heard.append(numbers),
     )
     assert seen == [1, 2]
-    assert heard.count((40, 40)) == 2
+    # Each epoch, and its evaluation on the training set and on the test set.
+    assert heard.count((40, 40)) == 4
+    assert heard.count((20, 20)) == 2
     lines = capsys.readouterr().out.splitlines()
     assert lines[1:] == [str(row) for row in history.rows]
     train(*sets, epochs=1, verbose=False)
