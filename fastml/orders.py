@@ -34,7 +34,7 @@ def epoch_order(X: NDArray, seed: int, epoch: int) -> NDArray[np.integer]:
     >>> import numpy as np
     >>> from fastml.orders import epoch_order
     >>> epoch_order(np.zeros((6, 2)), seed=0, epoch=0).tolist()
-    [1, 5, 3, 4, 2, 0]
+    [3, 2, 5, 4, 0, 1]
     """
     random = np.random.default_rng([seed, epoch])
     num_rows, row_bytes = X.shape[0], max(1, X.shape[1] * X.itemsize)

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fastml.mapping import ReadAhead
+
 SLICE_SECONDS = 0.05
 # How often, and for how long, the other number of workers is tried.
 TRIAL_PERIOD_SECONDS = 1.0
@@ -24,7 +26,8 @@ class Rows:
 
     C-contiguous uint8, float32 and float64 are handed out as they are, never copied, with the indices of the wanted
     rows. Whatever the kernels can't read (other dtypes, layouts and byte orders) is converted to dtype a range at a
-    time; `most` is the number of rows that such a copy may have.
+    time; `most` is the number of rows that such a copy may have. The rows that will be wanted next of a
+    mapped file are read meanwhile.
     """
 
     def __init__(self, X: NDArray, order: NDArray | None, dtype: DTypeLike):
@@ -35,12 +38,14 @@ class Rows:
         self.dtype = np.dtype(dtype)
         self.is_native = X.dtype in NATIVE_DTYPES and X.dtype.isnative and X.flags.aligned and X.flags.c_contiguous
         self.count = X.shape[0] if order is None else order.size
+        self.ahead = ReadAhead(X, order)
         self.most = self.count
         if not self.is_native:
             self.most = max(1, CONVERTED_BYTES // max(1, X.shape[1] * self.dtype.itemsize))
 
     def take(self, start: int, stop: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Return the bytes of an array and the indices of its rows that are rows start to stop of the pass."""
+        self.ahead.ask(start, stop)
         wanted = slice(start, stop) if self.order is None else self.order[start:stop]
         if self.is_native:
             indices = np.arange(start, stop) if self.order is None else wanted.astype(np.int64)

@@ -77,6 +77,9 @@ def test_stops_when_the_loss_is_not_finite(train, sets):
         ({"epochs": "3"}, TypeError, "epochs must be an integer"),
         ({"lr": np.inf}, ValueError, "lr must be finite"),
         ({"batch": 0}, ValueError, "batch must be at least 1"),
+        ({"schedule": "linear"}, ValueError, "schedule must be one of 'constant', 'step', 'cosine', got 'linear'"),
+        ({"last_batch": "sum"}, ValueError, "last_batch must be one of 'nominal', 'mean', got 'sum'"),
+        ({"resume": True}, ValueError, "resume needs checkpoint"),
     ],
 )
 def test_refuses_settings(train, sets, changed, error, match):
