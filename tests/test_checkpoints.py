@@ -114,6 +114,7 @@ def test_more_epochs_follow_unless_the_schedule_forbids(tmp_path, sets):
                 fastml.train_softmax(*sets, epochs=3, resume=True, **settings)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system does not fork")
 def test_50_kills(tmp_path):
     # Of Numba's threading layers the one that is there everywhere and survives a fork.
     environment = {**os.environ, "NUMBA_THREADING_LAYER": "workqueue", "PYTHONPATH": str(Path(__file__).parents[1])}
