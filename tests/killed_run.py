@@ -8,6 +8,7 @@ import random
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,12 @@ def main(directory):
         run = Path(directory, f"run-{finished}")
         child = os.fork()
         if child == 0:
-            train_nn(*sets, **settings, checkpoint=run, resume=(run / "checkpoint.npz").exists())
+            # Python's own way out would wait for threads that are no more after a fork.
+            try:
+                train_nn(*sets, **settings, checkpoint=run, resume=(run / "checkpoint.npz").exists())
+            except Exception:
+                traceback.print_exc()
+                os._exit(1)
             os._exit(0)
         time.sleep(generator.uniform(0, LONGEST_SECONDS))
         os.kill(child, signal.SIGKILL)

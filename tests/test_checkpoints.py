@@ -17,6 +17,7 @@ import fastml
 from fastml import runs
 from fastml.checkpoints import Checkpoint, CheckpointError
 from fastml.cli import main
+from fastml.cli.signals import Stopped, stopping_between_slices
 from fastml.datasets import write_idx
 from fastml.epochs import nn_epoch
 from fastml.weights import load_weights, save_weights
@@ -64,12 +65,11 @@ def test_run_stopped_anywhere_ends_with_the_same_bits(tmp_path, sets, train, bat
     stops, history = 0, None
     while history is None:
         try:
-            # A resumed run may stop in the evaluation again and again, so it must get through that sometimes.
-            progress = stop_after(random.integers(1, 9) if stops else 1)
+            # At first after each slice; but no run comes to its end that stops in every evaluation.
+            progress = stop_after(1 if stops < 5 else random.integers(1, 9))
             history = train(*sets, **settings, checkpoint=tmp_path / "run", resume=stops > 0, progress=progress)
         except Enough:
             stops += 1
-    assert stops > 0
     assert_same_run(history, expected)
     again = train(*sets, **settings, checkpoint=tmp_path / "run", resume=True)
     assert_same_run(again, expected)
@@ -100,6 +100,19 @@ def test_interrupt_within_a_slice_leaves_the_last_checkpoint(tmp_path, monkeypat
             fastml.train_nn(*sets, **settings, checkpoint=tmp_path)
     history = fastml.train_nn(*sets, **settings, checkpoint=tmp_path, resume=True)
     assert_same_run(history, fastml.train_nn(*sets, **settings))
+
+
+@TRAIN
+def test_stop_in_an_evaluation_keeps_the_epoch_before_it(tmp_path, sets, train):
+    def progress(done, total):
+        if total == len(sets[2]):
+            raise Enough
+
+    with pytest.raises(Enough):
+        train(*sets, epochs=2, verbose=False, checkpoint=tmp_path, progress=progress)
+    _, settings = load_weights(tmp_path / "checkpoint.npz")
+    assert (settings["history"], settings["row"]) == ([], 300)
+    assert settings["seconds"] > 0
 
 
 def test_more_epochs_follow_unless_the_schedule_forbids(tmp_path, sets):
@@ -181,6 +194,29 @@ def test_signal_stops_the_command_with_a_checkpoint(capsys, monkeypatch, tmp_pat
         assert line.pop("seconds") > 0
     assert logs[0] == logs[1]
     assert [line["epoch"] for line in logs[0]] == [0, 1, 2]
+
+
+def test_second_signal_has_its_usual_effect():
+    with pytest.raises(KeyboardInterrupt), stopping_between_slices(None, "stopped"):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_signal_after_the_last_slice_stops_the_command_too():
+    with pytest.raises(Stopped, match="stopped") as info, stopping_between_slices(None, "stopped") as progress:
+        progress(1, 1)
+        signal.raise_signal(signal.SIGTERM)
+    assert info.value.signum == signal.SIGTERM
+
+
+def test_ignored_signal_stays_ignored():
+    usual = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with stopping_between_slices(None, "stopped") as progress:
+            signal.raise_signal(signal.SIGINT)
+            progress(1, 1)
+    finally:
+        signal.signal(signal.SIGINT, usual)
 
 
 @pytest.fixture(scope="module")
