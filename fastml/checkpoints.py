@@ -103,7 +103,7 @@ def is_history(rows: object) -> bool:
         return False
     types = [int] + [float] * (len(EpochResult._fields) - 1)
     return all(
-        isinstance(row, list) and [type(value) for value in row] == types and row[0] == epoch
+        isinstance(row, list) and [type(value) for value in row] == types and row[0] == epoch and row[-1] > 0
         for epoch, row in enumerate(rows)
     )
 

@@ -197,15 +197,22 @@ def test_signal_stops_the_command_with_a_checkpoint(capsys, monkeypatch, tmp_pat
 
 
 def test_second_signal_has_its_usual_effect():
-    with pytest.raises(KeyboardInterrupt), stopping_between_slices(None, "stopped"):
+    stopping = stopping_between_slices(None, "kept")
+    progress = stopping.__enter__()
+    signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGINT)
+    with pytest.raises(Stopped, match="kept"):
+        progress(1, 1)
 
 
 def test_signal_after_the_last_slice_stops_the_command_too():
-    with pytest.raises(Stopped, match="stopped") as info, stopping_between_slices(None, "stopped") as progress:
-        progress(1, 1)
-        signal.raise_signal(signal.SIGTERM)
+    stopping = stopping_between_slices(None, "kept")
+    progress = stopping.__enter__()
+    progress(1, 1)
+    signal.raise_signal(signal.SIGTERM)
+    with pytest.raises(Stopped, match="kept") as info:
+        stopping.__exit__(None, None, None)
     assert info.value.signum == signal.SIGTERM
 
 
@@ -315,6 +322,7 @@ ROW = [0, 1.0, 0.5, 1.0, 0.5, 0.1]
         ({"history": [ROW, ROW]}, "no run comes to"),
         ({"history": [ROW[:-1]]}, "no run comes to"),
         ({"history": [[*ROW[:-1], "1"]]}, "no run comes to"),
+        ({"history": [[*ROW[:-1], 0.0]]}, "no run comes to"),
     ],
 )
 def test_checkpoint_with_a_state_that_cannot_be(capsys, tmp_path, data, finished, changed, match):
