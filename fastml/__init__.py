@@ -3,7 +3,8 @@
 from fastml.datasets import load_mnist, parse_mnist
 from fastml.epochs import nn_epoch, softmax_regression_epoch
 from fastml.evaluation import evaluate, loss_err, predict, predict_proba, softmax_loss
-from fastml.training import History, train_nn, train_softmax
+from fastml.history import History
+from fastml.training import train_nn, train_softmax
 from fastml.warmup import warmup
 
 __all__ = [

@@ -218,8 +218,8 @@ def as_scalar(value: object) -> object:
     return value[()] if isinstance(value, np.ndarray) and value.ndim == 0 else value
 
 
-def check_last_batch(last_batch: str) -> str:
-    """Return last_batch if it is one of `LAST_BATCH`."""
-    if not isinstance(last_batch, str) or last_batch not in LAST_BATCH:
-        raise ValueError(f"last_batch must be one of {', '.join(map(repr, LAST_BATCH))}, got {last_batch!r}")
-    return last_batch
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> str:
+    """Return value if it is one of choices."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+    return value

@@ -172,7 +172,7 @@ def run_epoch(
     checks.check_updatable({"X": X, "y": y, "order": order}, weights)
     lr, scale = checks.check_real("lr", lr), checks.check_real("scale", scale)
     batch = checks.check_integer("batch", batch, minimum=1)
-    checks.check_last_batch(last_batch)
+    checks.check_choice("last_batch", last_batch, checks.LAST_BATCH)
 
     dtype = model_dtype(weights.values())
     rows = Rows(X, order, dtype, model)

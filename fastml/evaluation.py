@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastml import checks
-from fastml.epochs import model_dtype
+from fastml.epochs import Progress, model_dtype
 from fastml.kernels import jit, network, softmax_regression
 from fastml.kernels.panels import ROWS
 from fastml.kernels.softmax import Verdicts, empty_verdicts, judge
@@ -90,7 +90,9 @@ def loss_err(h: ArrayLike, y: ArrayLike) -> tuple[float, float]:
     return mean_loss_err(verdicts_on_logits(logits, y, dtype), y)
 
 
-def evaluate(X: ArrayLike, y: ArrayLike, *weights: NDArray, scale: float = 1.0) -> tuple[float, float]:
+def evaluate(
+    X: ArrayLike, y: ArrayLike, *weights: NDArray, scale: float = 1.0, progress: Progress | None = None
+) -> tuple[float, float]:
     """Return the mean softmax loss and the error of a model on a set, without making a matrix of logits for the set.
 
     Parameters
@@ -104,6 +106,8 @@ def evaluate(X: ArrayLike, y: ArrayLike, *weights: NDArray, scale: float = 1.0) 
         num_classes).
     scale : float
         Multiplies X.
+    progress : callable, optional
+        Called as ``progress(done, num_examples)`` after each slice of about 50 ms.
 
     Returns
     -------
@@ -125,7 +129,7 @@ def evaluate(X: ArrayLike, y: ArrayLike, *weights: NDArray, scale: float = 1.0) 
     X, scale = check_model_input(X, weights, scale)
     checks.check_examples(X)
     y = checks.check_labels(y, X.shape[0], weights[-1].shape[1])
-    return mean_loss_err(verdicts_of_model(X, y, weights, scale), y)
+    return mean_loss_err(verdicts_of_model(X, y, weights, scale, progress=progress), y)
 
 
 def predict(X: ArrayLike, *weights: NDArray, scale: float = 1.0) -> NDArray[np.int64]:
@@ -201,7 +205,12 @@ def check_model_input(X: ArrayLike, weights: tuple[NDArray, ...], scale: float) 
 
 
 def verdicts_of_model(
-    X: NDArray, y: NDArray | None, weights: tuple[NDArray, ...], scale: float, probabilities: bool = False
+    X: NDArray,
+    y: NDArray | None,
+    weights: tuple[NDArray, ...],
+    scale: float,
+    probabilities: bool = False,
+    progress: Progress | None = None,
 ) -> Iterator[tuple[int, Verdicts]]:
     """Yield (start, verdicts) for consecutive ranges of rows; without y the losses mean nothing."""
     model, _ = MODELS[len(weights)]
@@ -220,6 +229,8 @@ def verdicts_of_model(
         with jit.parallel_lock:
             model.run(features, indices, labels, 1, zero, zero, scale, False, workers, packed, scratch, verdicts)
         yield start, verdicts
+        if progress is not None:
+            progress(stop, rows.count)
 
 
 def verdicts_on_logits(logits: NDArray, y: NDArray, dtype: np.dtype) -> Iterator[tuple[int, Verdicts]]:

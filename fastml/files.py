@@ -1,5 +1,6 @@
 """Writing files: all of a file, or what was there before."""
 
+import glob
 import os
 import secrets
 from collections.abc import Iterator
@@ -53,6 +54,24 @@ def replacing(path: str | os.PathLike) -> Iterator[BufferedWriter]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_leftovers(path: str | os.PathLike) -> None:
+    """Remove what `replacing` left beside `path` in processes that were killed; none may be writing it now.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        What was to be written.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be removed.
+    """
+    path = Path(path)
+    for temporary in path.parent.glob(f"{glob.escape(path.name)}.{'[0-9a-f]' * 16}.tmp"):
+        temporary.unlink(missing_ok=True)
 
 
 def check_destination(path: str | os.PathLike) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastml.files import replacing
-from fastml.training import History
+from fastml.history import History
 
 try:
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -12,6 +12,8 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fastml.mapping import ReadAhead
+
 SLICE_SECONDS = 0.05
 # How often, and for how long, the other number of workers is tried.
 TRIAL_PERIOD_SECONDS = 1.0
@@ -26,7 +28,7 @@ class Rows:
     C-contiguous uint8, float32 and float64 are handed out as they are, never copied, with the indices of the wanted
     rows. Whatever the kernels can't read (other dtypes, layouts and byte orders; an order, or a number of columns, that
     the model's kernels don't take) is converted to dtype a range at a time, padded with columns of zeros; `most` is the
-    number of rows that such a copy may have.
+    number of rows that such a copy may have. The rows that will be wanted next of a mapped file are read meanwhile.
     """
 
     def __init__(self, X: NDArray, order: NDArray | None, dtype: DTypeLike, model: ModuleType):
@@ -46,12 +48,14 @@ class Rows:
             and (order is None or model.GATHERS)
         )
         self.count = X.shape[0] if order is None else order.size
+        self.ahead = ReadAhead(X, order)
         self.most = self.count
         if not self.is_native:
             self.most = max(1, CONVERTED_BYTES // max(1, self.columns * self.dtype.itemsize))
 
     def take(self, start: int, stop: int) -> tuple[NDArray, NDArray[np.int64]]:
         """Return an array and the indices of its rows that are rows start to stop of the pass."""
+        self.ahead.ask(start, stop)
         wanted = slice(start, stop) if self.order is None else self.order[start:stop]
         if self.is_native:
             return self.model.as_read(self.X), np.arange(start, stop) if self.order is None else wanted.astype(np.int64)

@@ -1,65 +1,15 @@
-"""Epochs in a row: train a model on a training set, watch it on a test set, return the weights and the history."""
+"""Train a model from its first weights on a training set, watch it on a test set, return weights and history."""
 
-import math
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import partial
-from typing import NamedTuple
+import os
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastml import checks
 from fastml.epochs import Progress, nn_epoch, softmax_regression_epoch
-from fastml.evaluation import evaluate
-
-TABLE_HEAD = "| Epoch | Train Loss | Train Err | Test Loss | Test Err |"
-
-
-class EpochResult(NamedTuple):
-    """One row of a `History`: losses in nats, errors in [0, 1], seconds of the epoch itself (not its evaluation)."""
-
-    epoch: int
-    train_loss: float
-    train_err: float
-    test_loss: float
-    test_err: float
-    seconds: float
-
-    def __str__(self) -> str:
-        """Return the row of hw0's table."""
-        return (
-            f"|  {self.epoch:>4} |    {self.train_loss:.5f} |   {self.train_err:.5f} |"
-            f"   {self.test_loss:.5f} |  {self.test_err:.5f} |"
-        )
-
-
-@dataclass
-class History:
-    """What a training run leaves: the weights and one `EpochResult` an epoch.
-
-    Attributes
-    ----------
-    weights : tuple of ndarray
-        ``(theta,)`` or ``(W1, W2)``, as after the last epoch.
-    rows : list of EpochResult
-        One for each epoch that was finished.
-    """
-
-    weights: tuple[NDArray, ...]
-    rows: list[EpochResult] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        """Return the number of epochs."""
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> EpochResult:
-        """Return the row of an epoch; -1 is the last."""
-        return self.rows[index]
-
-
-Callback = Callable[[History], object]
+from fastml.history import History
+from fastml.runs import Callback, LabelledSet, Run, Settings
+from fastml.schedules import SCHEDULES
 
 
 def train_softmax(
@@ -74,6 +24,11 @@ def train_softmax(
     *,
     scale: float = 1.0,
     last_batch: str = "nominal",
+    schedule: str = "constant",
+    shuffle: bool = False,
+    seed: int = 0,
+    checkpoint: str | os.PathLike | None = None,
+    resume: bool = False,
     verbose: bool = True,
     callback: Callback | None = None,
     progress: Progress | None = None,
@@ -88,14 +43,30 @@ def train_softmax(
         Labels; ``y_tr.max() + 1`` is the number of classes.
     epochs : int
         How many epochs, at least 0.
-    lr, batch, scale, last_batch, progress
+    lr, batch, scale, last_batch
         As in `softmax_regression_epoch`.
     cpp : bool
         Accepted because hw0 has it, for its choice between NumPy and C++; the kernels are the same either way.
+    schedule : {"constant", "step", "cosine"}
+        How the step size falls from epoch to epoch: see `fastml.schedules.scheduled_lr`.
+    shuffle : bool
+        Whether each epoch visits the rows in an order of its own, drawn from seed and the number of the epoch: see
+        `fastml.orders.epoch_order`.
+    seed : int
+        In [0, 2**32).
+    checkpoint : str or os.PathLike, optional
+        A directory, made if need be, that keeps the state of the run in one file: as it begins, after each epoch, once
+        a minute within one, and when `progress` raises. A killed process loses at most that minute.
+    resume : bool
+        Whether to go on from the state in checkpoint, to the same bits as the run that was never stopped. The sets and
+        the settings must be the same, but for epochs if the schedule is constant.
     verbose : bool
-        Whether to print the table.
+        Whether to print the table, from the first epoch that this call finishes.
     callback : callable, optional
         Called as ``callback(history)`` after each epoch; training ends early when it returns a true value.
+    progress : callable, optional
+        Called as ``progress(done, num_examples)`` after each slice, of about 50 ms, of an epoch or of the evaluation of
+        a set after it.
 
     Returns
     -------
@@ -106,6 +77,10 @@ def train_softmax(
     ------
     TypeError, ValueError
         For an argument that is not as above.
+    CheckpointError, WeightsError
+        ValueErrors: if checkpoint holds a run already and resume was not asked for, or another run, or a damaged file.
+    OSError
+        If checkpoint can't be read or written.
     FloatingPointError
         When the training loss is no longer finite after an epoch.
 
@@ -123,12 +98,11 @@ def train_softmax(
     |     0 |    0.99064 |   0.00000 |   0.99064 |  0.00000 |
     |     1 |    0.89476 |   0.00000 |   0.89476 |  0.00000 |
     """
-    input_dim, num_classes = check_sets(X_tr, y_tr, X_te, y_te)
-    theta = np.zeros((input_dim, num_classes), np.float32)
-    settings = {"scale": scale, "last_batch": last_batch, "progress": progress}
-    run_epoch = partial(softmax_regression_epoch, X_tr, y_tr, theta, lr, batch, **settings)
-    run_evaluate = partial(evaluate_sets, (X_tr, y_tr), (X_te, y_te), theta, scale=scale)
-    return train(History((theta,)), run_epoch, run_evaluate, epochs, verbose, callback)
+    train_set, test_set, num_classes = check_sets(X_tr, y_tr, X_te, y_te)
+    settings = check_settings(epochs, lr, batch, scale, last_batch, schedule, shuffle, seed)
+    weights = (np.zeros((train_set[0].shape[1], num_classes), np.float32),)
+    run = Run(softmax_regression_epoch, train_set, test_set, weights, settings, progress)
+    return train(run, checkpoint, resume, verbose, callback)
 
 
 def train_nn(
@@ -143,7 +117,11 @@ def train_nn(
     *,
     scale: float = 1.0,
     last_batch: str = "nominal",
+    schedule: str = "constant",
+    shuffle: bool = False,
     seed: int = 0,
+    checkpoint: str | os.PathLike | None = None,
+    resume: bool = False,
     verbose: bool = True,
     callback: Callback | None = None,
     progress: Progress | None = None,
@@ -152,13 +130,15 @@ def train_nn(
 
     Parameters
     ----------
-    X_tr, y_tr, X_te, y_te, epochs, lr, batch, scale, last_batch, verbose, callback, progress
+    X_tr, y_tr, X_te, y_te, epochs, lr, batch, scale, last_batch, schedule, shuffle
         As in `train_softmax`.
     hidden_dim : int
         Hidden units, at least 1.
     seed : int
-        Seed of the initial weights, drawn as hw0 draws them after ``np.random.seed(seed)``; NumPy's global generator
-        is left alone.
+        Also that of the initial weights, drawn as hw0 draws them after ``np.random.seed(seed)``; NumPy's global
+        generator is left alone.
+    checkpoint, resume, verbose, callback, progress
+        As in `train_softmax`.
 
     Returns
     -------
@@ -167,10 +147,8 @@ def train_nn(
 
     Raises
     ------
-    TypeError, ValueError
-        For an argument that is not as above.
-    FloatingPointError
-        When the training loss is no longer finite after an epoch.
+    TypeError, ValueError, OSError, FloatingPointError
+        As `train_softmax` does.
 
     Examples
     --------
@@ -183,19 +161,16 @@ def train_nn(
     >>> [W.shape for W in history.weights]
     [(3, 8), (8, 3)]
     """
-    input_dim, num_classes = check_sets(X_tr, y_tr, X_te, y_te)
-    W1, W2 = initial_weights(input_dim, checks.check_integer("hidden_dim", hidden_dim, minimum=1), num_classes, seed)
-    settings = {"scale": scale, "last_batch": last_batch, "progress": progress}
-    run_epoch = partial(nn_epoch, X_tr, y_tr, W1, W2, lr, batch, **settings)
-    run_evaluate = partial(evaluate_sets, (X_tr, y_tr), (X_te, y_te), W1, W2, scale=scale)
-    return train(History((W1, W2)), run_epoch, run_evaluate, epochs, verbose, callback)
+    train_set, test_set, num_classes = check_sets(X_tr, y_tr, X_te, y_te)
+    settings = check_settings(epochs, lr, batch, scale, last_batch, schedule, shuffle, seed)
+    hidden_dim = checks.check_integer("hidden_dim", hidden_dim, minimum=1)
+    weights = initial_weights(train_set[0].shape[1], hidden_dim, num_classes, settings.seed)
+    run = Run(nn_epoch, train_set, test_set, weights, settings, progress)
+    return train(run, checkpoint, resume, verbose, callback)
 
 
 def initial_weights(input_dim: int, hidden_dim: int, num_classes: int, seed: int) -> tuple[NDArray, NDArray]:
     """Return hw0's random W1 and W2 in float32: standard normal over the root of each layer's number of outputs."""
-    seed = checks.check_integer("seed", seed, minimum=0)
-    if seed >= 2**32:
-        raise ValueError(f"seed must be below 2**32, got {seed}")
     # RandomState, not the newer Generator: hw0's published numbers come from its stream.
     random = np.random.RandomState(seed)
     W1 = random.randn(input_dim, hidden_dim).astype(np.float32) / np.float32(np.sqrt(hidden_dim))
@@ -203,48 +178,45 @@ def initial_weights(input_dim: int, hidden_dim: int, num_classes: int, seed: int
     return W1, W2
 
 
-def check_sets(X_tr: ArrayLike, y_tr: ArrayLike, X_te: ArrayLike, y_te: ArrayLike) -> tuple[int, int]:
-    """Return input_dim and num_classes after the checks that need no weights."""
+def check_sets(
+    X_tr: ArrayLike, y_tr: ArrayLike, X_te: ArrayLike, y_te: ArrayLike
+) -> tuple[LabelledSet, LabelledSet, int]:
+    """Return both sets as arrays, and num_classes, after the checks that need no weights."""
     X = checks.check_features(X_tr)
     checks.check_examples(X)
-    y = checks.as_array("y_tr", y_tr)
-    checks.check_labels(y, X.shape[0], np.iinfo(np.int32).max, name="y_tr")
+    y = checks.check_labels(y_tr, X.shape[0], np.iinfo(np.int32).max, name="y_tr")
     num_classes = int(y.max()) + 1
-    test = checks.check_features(X_te, X.shape[1])
-    checks.check_examples(test)
-    checks.check_labels(y_te, test.shape[0], num_classes, name="y_te")
-    return X.shape[1], num_classes
+    X_test = checks.check_features(X_te, X.shape[1])
+    checks.check_examples(X_test)
+    y_test = checks.check_labels(y_te, X_test.shape[0], num_classes, name="y_te")
+    return (X, y), (X_test, y_test), num_classes
 
 
-def evaluate_sets(train_set, test_set, *weights: NDArray, scale: float) -> tuple[float, float, float, float]:
-    """Return train loss, train error, test loss and test error."""
-    return *evaluate(*train_set, *weights, scale=scale), *evaluate(*test_set, *weights, scale=scale)
+def check_settings(
+    epochs: int, lr: float, batch: int, scale: float, last_batch: str, schedule: str, shuffle: bool, seed: int
+) -> Settings:
+    """Return the settings of a run, checked, as JSON can express them."""
+    seed = checks.check_integer("seed", seed, minimum=0)
+    if seed >= 2**32:
+        raise ValueError(f"seed must be below 2**32, got {seed}")
+    return Settings(
+        checks.check_integer("epochs", epochs, minimum=0),
+        checks.check_real("lr", lr),
+        checks.check_integer("batch", batch, minimum=1),
+        checks.check_real("scale", scale),
+        checks.check_choice("last_batch", last_batch, checks.LAST_BATCH),
+        bool(shuffle),
+        seed,
+        checks.check_choice("schedule", schedule, SCHEDULES),
+    )
 
 
 def train(
-    history: History,
-    run_epoch: Callable[[], None],
-    run_evaluate: Callable[[], tuple[float, float, float, float]],
-    epochs: int,
-    verbose: bool,
-    callback: Callback | None,
+    run: Run, checkpoint: str | os.PathLike | None, resume: bool, verbose: bool, callback: Callback | None
 ) -> History:
-    """Run epochs, each followed by an evaluation, a row of history, a line of the table and the callback."""
-    epochs = checks.check_integer("epochs", epochs, minimum=0)
-    if verbose:
-        print(TABLE_HEAD)
-    for epoch in range(epochs):
-        began = time.perf_counter()
-        run_epoch()
-        seconds = time.perf_counter() - began
-        history.rows.append(EpochResult(epoch, *run_evaluate(), seconds))
-        if not math.isfinite(history[-1].train_loss):
-            raise FloatingPointError(
-                f"the training loss is {history[-1].train_loss} after epoch {epoch}: the weights have grown without "
-                f"bound; a smaller lr (or X scaled to [0, 1]) may help"
-            )
-        if verbose:
-            print(history[-1], flush=True)
-        if callback is not None and callback(history):
-            break
-    return history
+    """Train, keeping the state of the run in a directory if one is named."""
+    if checkpoint is not None:
+        run.keep_in(checkpoint, resume)
+    elif resume:
+        raise ValueError("resume needs checkpoint, the directory that the run was kept in")
+    return run.train(verbose, callback)

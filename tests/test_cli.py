@@ -12,7 +12,7 @@ from fastml.cli import main
 from fastml.cli.evaluate import format_matrix
 from fastml.cli.progress import CompileNotice, progress_bar
 from fastml.datasets import load_mnist, write_idx
-from fastml.training import TABLE_HEAD
+from fastml.history import TABLE_HEAD
 from fastml.weights import load_weights, save_weights
 
 NUM_EXAMPLES, NUM_CLASSES = 300, 3
@@ -65,26 +65,28 @@ def refuse(capsys, argv, status=2):
 @pytest.mark.parametrize(
     ("model", "train", "settings"),
     [
-        ("nn", train_nn, {"hidden_dim": 8, "seed": 5}),
+        ("nn", train_nn, {"hidden_dim": 8}),
         ("softmax", train_softmax, {}),
     ],
 )
 def test_train_prints_what_the_library_trains_and_saves_its_weights(capsys, tmp_path, data, model, train, settings):
     saved = tmp_path / "weights.npz"
     argv = ["train", "--model", model, "--hidden", "8", "--seed", "5", "--epochs", "3", "--lr", "0.5", "--batch", "7"]
+    argv += ["--shuffle", "--schedule", "cosine"]
     assert main([*argv, "--data", data, "--save", str(saved), "--threads", "1"]) == 0
     assert numba.get_num_threads() == 1
     *table, summary = capsys.readouterr().out.splitlines()
 
     train_set, test_set = load_mnist(data, raw=True)
-    history = train(*train_set, *test_set, epochs=3, lr=0.5, batch=7, scale=1 / 255, **settings)
+    settings |= {"lr": 0.5, "batch": 7, "seed": 5, "shuffle": True, "schedule": "cosine"}
+    history = train(*train_set, *test_set, epochs=3, scale=1 / 255, **settings)
     assert table == capsys.readouterr().out.splitlines()
     assert table[0] == TABLE_HEAD
     assert len(table) == 4
     assert all(ROW.fullmatch(row) for row in table[1:])
     assert re.fullmatch(r"test error \d+\.\d\d%; \d+\.\d\d s of training, [\d,]+ examples per second", summary)
     weights, found = load_weights(saved)
-    assert found == {"model": model, "epochs": 3, "lr": 0.5, "batch": 7, **settings}
+    assert found == {"model": model, "epochs": 3, **settings}
     for W, expected in zip(weights, history.weights, strict=True):
         np.testing.assert_array_equal(W, expected, strict=True)
 

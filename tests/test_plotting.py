@@ -8,8 +8,8 @@ import pytest
 from matplotlib.image import imread
 
 from fastml import History
+from fastml.history import EpochResult
 from fastml.plotting import TEST_COLOUR, TRAIN_COLOUR, plot_confusion, plot_deformations, plot_history
-from fastml.training import EpochResult
 
 
 def make_history(epochs, loss=1.0):

@@ -51,7 +51,9 @@ def test_table_callback_and_progress(train, sets, capsys):
         progress=lambda *numbers: heard.append(numbers),
     )
     assert seen == [1, 2]
-    assert heard.count((40, 40)) == 2
+    # Each epoch, and its evaluation on the training set and on the test set.
+    assert heard.count((40, 40)) == 4
+    assert heard.count((20, 20)) == 2
     lines = capsys.readouterr().out.splitlines()
     assert lines[1:] == [str(row) for row in history.rows]
     train(*sets, epochs=1, verbose=False)
@@ -75,6 +77,9 @@ def test_stops_when_the_loss_is_not_finite(train, sets):
         ({"epochs": "3"}, TypeError, "epochs must be an integer"),
         ({"lr": np.inf}, ValueError, "lr must be finite"),
         ({"batch": 0}, ValueError, "batch must be at least 1"),
+        ({"schedule": "linear"}, ValueError, "schedule must be one of 'constant', 'step', 'cosine', got 'linear'"),
+        ({"last_batch": "sum"}, ValueError, "last_batch must be one of 'nominal', 'mean', got 'sum'"),
+        ({"resume": True}, ValueError, "resume needs checkpoint"),
     ],
 )
 def test_refuses_settings(train, sets, changed, error, match):

@@ -5,6 +5,7 @@ A module a command; each has `add`, which describes the command to argparse, and
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -13,9 +14,11 @@ from numba.core import event
 
 from fastml.cli import convert, evaluate, fetch, generate, info, train
 from fastml.cli.progress import CompileNotice
+from fastml.cli.signals import Stopped
 
 COMMANDS = (train, evaluate, fetch, convert, generate, info)
-INTERRUPTED = 130
+# What shells report of a process that a signal ended: this, and the signal's number.
+SIGNALLED = 128
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------
     int
         The exit status: 0; 1 where the loss is not finite or nobody reads the output any more; 2 where an argument or a
-        file is not what it should be; 130 after an interrupt.
+        file is not what it should be; 130 after an interrupt, 143 after SIGTERM.
 
     Raises
     ------
@@ -50,9 +53,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return fail(error, 1)
     except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
         return fail(error, 2)
+    except Stopped as stopped:
+        print("fastml:", stopped, file=sys.stderr)
+        return SIGNALLED + stopped.signum
     except KeyboardInterrupt:
         print("fastml: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return SIGNALLED + signal.SIGINT
     return 0
 
 

@@ -1,13 +1,17 @@
 """`fastml train`: train a model, with a line an epoch."""
 
 import argparse
+from contextlib import ExitStack
 from functools import partial
 
 import numba
 
 from fastml.cli.arguments import PIXEL_SCALE, check_outputs, data_directory, integer_in, name_ending, real
+from fastml.cli.log import Log
 from fastml.cli.progress import progress_bar
+from fastml.cli.signals import stopping_between_slices
 from fastml.datasets import load_mnist
+from fastml.schedules import SCHEDULES
 from fastml.training import train_nn, train_softmax
 from fastml.weights import save_weights
 
@@ -24,34 +28,50 @@ def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     add("--hidden", **positive, default=400, help="hidden units of the network (default: %(default)s)")
     add("--epochs", **positive, default=20, help="passes over the training set (default: %(default)s)")
     add("--lr", type=real, default=0.2, metavar="X", help="step size (default: %(default)s)")
+    add("--schedule", choices=SCHEDULES, default="constant", help="how the step size falls (default: %(default)s)")
     add("--batch", **positive, default=100, help="examples of a mini-batch (default: %(default)s)")
     seeds = integer_in(0, 2**32 - 1)
-    add("--seed", type=seeds, default=0, metavar="N", help="for the weights of the network (default: %(default)s)")
+    add("--shuffle", action="store_true", help="visit the examples in another order each epoch")
+    add("--seed", type=seeds, default=0, metavar="N", help="for first weights and orders (default: %(default)s)")
     threads = integer_in(1, numba.config.NUMBA_NUM_THREADS)
     add("--threads", type=threads, metavar="N", help="threads to train on (default: as many as Numba has)")
     add("--save", type=name_ending(".npz"), metavar="FILE.npz", help="save the weights and the settings")
+    add("--checkpoint", metavar="DIR", help="keep the run in a directory, after each epoch and each minute")
+    add("--resume", action="store_true", help="go on with the run in the directory of --checkpoint")
+    add("--log", type=name_ending(".jsonl"), metavar="FILE.jsonl", help="append a line of JSON an epoch")
     add("--plot", type=name_ending(".png"), metavar="FILE.png", help="draw the learning curves")
     return parser
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Train a model; what could keep its results from being written is found before."""
-    plotting = check_outputs(arguments.save, arguments.plot)
+    if arguments.resume and arguments.checkpoint is None:
+        raise ValueError("--resume needs --checkpoint DIR, the directory that the run was kept in")
+    plotting = check_outputs(arguments.save, arguments.log, arguments.plot)
     if arguments.threads is not None:
         numba.set_num_threads(arguments.threads)
     train_set, test_set = load_mnist(arguments.data, raw=True)
 
-    settings = {"lr": arguments.lr, "batch": arguments.batch}
+    names = ("lr", "schedule", "batch", "shuffle", "seed")
+    settings = {name: getattr(arguments, name) for name in names}
     if arguments.model == "softmax":
         train = partial(train_softmax, **settings, scale=PIXEL_SCALE)
     else:
-        settings |= {"hidden_dim": arguments.hidden, "seed": arguments.seed}
+        settings["hidden_dim"] = arguments.hidden
         train = partial(train_nn, **settings, scale=PIXEL_SCALE)
     # One example makes Numba compile, or load, every kernel: no epoch's seconds hold that.
     one = [array[:1] for array in train_set]
     train(*one, *one, epochs=1, verbose=False)
-    with progress_bar() as progress:
-        history = train(*train_set, *test_set, epochs=arguments.epochs, progress=progress)
+    log = None if arguments.log is None else Log(arguments.log, arguments.resume)
+    with ExitStack() as stack:
+        progress = stack.enter_context(progress_bar())
+        if arguments.checkpoint is not None:
+            message = f"stopped; the run is kept in {arguments.checkpoint}: the same command with --resume goes on"
+            progress = stack.enter_context(stopping_between_slices(progress, message))
+        run = {"epochs": arguments.epochs, "checkpoint": arguments.checkpoint, "resume": arguments.resume}
+        history = train(*train_set, *test_set, **run, progress=progress, callback=log)
+    if log is not None:
+        log(history)
 
     seconds = sum(row.seconds for row in history.rows)
     rate = arguments.epochs * len(train_set[0]) / seconds

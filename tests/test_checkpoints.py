@@ -1,0 +1,358 @@
+"""Runs that stop and go on: the same bits wherever they stopped, and nothing but the same run goes on."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import zipfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastml
+from fastml import runs
+from fastml.checkpoints import Checkpoint, CheckpointError
+from fastml.cli import main
+from fastml.cli.signals import Stopped, stopping_between_slices
+from fastml.datasets import write_idx
+from fastml.epochs import nn_epoch
+from fastml.weights import load_weights, save_weights
+from tests.problems import make_problem
+
+TRAIN = pytest.mark.parametrize("train", [fastml.train_softmax, fastml.train_nn])
+
+
+class Enough(Exception):
+    """Stops a run out of its progress."""
+
+
+def stop_after(calls):
+    """Return a progress that raises at that call."""
+    left = calls
+
+    def progress(done, total):
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise Enough
+
+    return progress
+
+
+@pytest.fixture
+def sets():
+    problem = make_problem(330, 12, 8, 3, batch=16)
+    return problem.X[:300], problem.y[:300], problem.X[300:], problem.y[300:]
+
+
+def assert_same_run(history, expected):
+    for W, W_expected in zip(history.weights, expected.weights, strict=True):
+        np.testing.assert_array_equal(W, W_expected, strict=True)
+    assert [row[:-1] for row in history.rows] == [row[:-1] for row in expected.rows]
+
+
+@TRAIN
+@pytest.mark.parametrize(("batch", "last_batch"), [(16, "nominal"), (16, "mean"), (140, "mean"), (1000, "nominal")])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_run_stopped_anywhere_ends_with_the_same_bits(tmp_path, sets, train, batch, last_batch, shuffle):
+    settings = {"epochs": 3, "batch": batch, "last_batch": last_batch, "shuffle": shuffle, "verbose": False}
+    expected = train(*sets, **settings)
+    random = np.random.default_rng(batch)
+    stops, history = 0, None
+    while history is None:
+        try:
+            # At first after each slice; but no run comes to its end that stops in every evaluation.
+            progress = stop_after(1 if stops < 5 else random.integers(1, 9))
+            history = train(*sets, **settings, checkpoint=tmp_path / "run", resume=stops > 0, progress=progress)
+        except Enough:
+            stops += 1
+    assert_same_run(history, expected)
+    again = train(*sets, **settings, checkpoint=tmp_path / "run", resume=True)
+    assert_same_run(again, expected)
+    assert [row.seconds for row in again.rows] == [row.seconds for row in history.rows]
+
+
+@TRAIN
+def test_checkpoints_within_an_epoch_leave_the_bits(tmp_path, monkeypatch, sets, train):
+    settings = {"epochs": 2, "batch": 16, "verbose": False}
+    expected = train(*sets, **settings)
+    rows = []
+    save = Checkpoint.save
+    monkeypatch.setattr(Checkpoint, "save", lambda self, *state: rows.append(state[1]) or save(self, *state))
+    monkeypatch.setattr(runs, "CHECKPOINT_SECONDS", 0.0)
+    assert_same_run(train(*sets, **settings, checkpoint=tmp_path), expected)
+    assert rows == 2 * [0, *range(16, 300, 16), 300] + [0]
+
+
+def test_interrupt_within_a_slice_leaves_the_last_checkpoint(tmp_path, monkeypatch, sets):
+    def interrupted(X, y, W1, W2, *arguments, **settings):
+        nn_epoch(X[:32], y[:32], W1, W2, *arguments, **settings)
+        raise KeyboardInterrupt
+
+    settings = {"epochs": 1, "batch": 16, "verbose": False}
+    with monkeypatch.context() as patches:
+        patches.setattr("fastml.training.nn_epoch", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fastml.train_nn(*sets, **settings, checkpoint=tmp_path)
+    history = fastml.train_nn(*sets, **settings, checkpoint=tmp_path, resume=True)
+    assert_same_run(history, fastml.train_nn(*sets, **settings))
+
+
+@TRAIN
+def test_stop_in_an_evaluation_keeps_the_epoch_before_it(tmp_path, sets, train):
+    def progress(done, total):
+        if total == len(sets[2]):
+            raise Enough
+
+    with pytest.raises(Enough):
+        train(*sets, epochs=2, verbose=False, checkpoint=tmp_path, progress=progress)
+    _, settings = load_weights(tmp_path / "checkpoint.npz")
+    assert (settings["history"], settings["row"]) == ([], 300)
+    assert settings["seconds"] > 0
+
+
+def test_more_epochs_follow_unless_the_schedule_forbids(tmp_path, sets):
+    for schedule in ("constant", "cosine"):
+        settings = {"batch": 16, "schedule": schedule, "verbose": False, "checkpoint": tmp_path / schedule}
+        fastml.train_softmax(*sets, epochs=2, **settings)
+        if schedule == "constant":
+            history = fastml.train_softmax(*sets, epochs=3, resume=True, **settings)
+            assert_same_run(history, fastml.train_softmax(*sets, epochs=3, batch=16, verbose=False))
+        else:
+            with pytest.raises(CheckpointError, match="schedule 'cosine over 2 epochs', this one has 'cosine over 3"):
+                fastml.train_softmax(*sets, epochs=3, resume=True, **settings)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system does not fork")
+def test_50_kills(tmp_path):
+    # Of Numba's threading layers the one that is there everywhere and survives a fork.
+    environment = {**os.environ, "NUMBA_THREADING_LAYER": "workqueue", "PYTHONPATH": str(Path(__file__).parents[1])}
+    argv = [sys.executable, "-m", "tests.killed_run", str(tmp_path)]
+    completed = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=120)
+    assert completed.returncode == 0, completed.stderr
+    assert int(completed.stdout) >= 1
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("data")
+    write_data(directory, num_classes=3)
+    return directory
+
+
+def write_data(directory, num_classes):
+    random = np.random.default_rng(0)
+    for which, count in (("train", 300), ("t10k", 60)):
+        labels = np.arange(count, dtype=np.uint8) % num_classes
+        write_idx(directory / f"{which}-images-idx3-ubyte", random.integers(0, 256, (count, 4, 4), np.uint8))
+        write_idx(directory / f"{which}-labels-idx1-ubyte", labels)
+
+
+def command(data, directory, *more):
+    settings = ["--hidden", "8", "--epochs", "3", "--batch", "10", "--shuffle"]
+    return ["train", "--data", str(data), *settings, "--checkpoint", str(directory), *map(str, more)]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("slice", [1, 4, 11])
+def test_signal_stops_the_command_with_a_checkpoint(capsys, monkeypatch, tmp_path, data, signum, slice):
+    @contextmanager
+    def signalling():
+        def progress(done, total):
+            nonlocal slice
+            slice -= 1
+            if slice == 0:
+                signal.raise_signal(signum)
+
+        yield progress
+
+    whole, parts = tmp_path / "whole.npz", tmp_path / "parts.npz"
+    assert main(command(data, tmp_path / "whole", "--save", whole, "--log", tmp_path / "whole.jsonl")) == 0
+    table = capsys.readouterr().out.splitlines()
+    handlers = [signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)]
+    argv = command(data, tmp_path / "parts", "--save", parts, "--log", tmp_path / "parts.jsonl")
+    with monkeypatch.context() as patches:
+        patches.setattr("fastml.cli.train.progress_bar", signalling)
+        assert main(argv) == 128 + signum
+    out, err = capsys.readouterr()
+    message = f"stopped; the run is kept in {tmp_path / 'parts'}: the same command with --resume goes on"
+    assert err == f"fastml: {message}\n"
+    assert [signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)] == handlers
+    assert not parts.exists()
+
+    assert main([*argv, "--resume"]) == 0
+    resumed = capsys.readouterr().out.splitlines()
+    assert out.splitlines() + resumed[1:-1] == table[:-1]
+    for W, expected in zip(load_weights(parts)[0], load_weights(whole)[0], strict=True):
+        np.testing.assert_array_equal(W, expected, strict=True)
+    logs = [list(map(json.loads, path.read_text().splitlines())) for path in tmp_path.glob("*.jsonl")]
+    for line in logs[0] + logs[1]:
+        assert line.pop("seconds") > 0
+    assert logs[0] == logs[1]
+    assert [line["epoch"] for line in logs[0]] == [0, 1, 2]
+
+
+def test_second_signal_has_its_usual_effect():
+    stopping = stopping_between_slices(None, "kept")
+    progress = stopping.__enter__()
+    signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    with pytest.raises(Stopped, match="kept"):
+        progress(1, 1)
+
+
+def test_signal_after_the_last_slice_stops_the_command_too():
+    stopping = stopping_between_slices(None, "kept")
+    progress = stopping.__enter__()
+    progress(1, 1)
+    signal.raise_signal(signal.SIGTERM)
+    with pytest.raises(Stopped, match="kept") as info:
+        stopping.__exit__(None, None, None)
+    assert info.value.signum == signal.SIGTERM
+
+
+def test_ignored_signal_stays_ignored():
+    usual = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with stopping_between_slices(None, "stopped") as progress:
+            signal.raise_signal(signal.SIGINT)
+            progress(1, 1)
+    finally:
+        signal.signal(signal.SIGINT, usual)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, data):
+    """The bytes of a finished run's checkpoint."""
+    directory = tmp_path_factory.mktemp("finished") / "run"
+    assert main(command(data, directory)) == 0
+    return (directory / "checkpoint.npz").read_bytes()
+
+
+def refuse(capsys, argv):
+    """Return the one line on stderr that ends the command with status 2."""
+    capsys.readouterr()
+    assert main(argv) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("fastml: error: ")
+    assert err.count("\n") == 1
+    return err
+
+
+def test_checkpoint_in_the_way(capsys, tmp_path, data, finished):
+    (tmp_path / "checkpoint.npz").write_bytes(finished)
+    assert "is there already" in refuse(capsys, command(data, tmp_path))
+    assert (tmp_path / "checkpoint.npz").read_bytes() == finished
+
+
+def test_nothing_to_resume(capsys, tmp_path, data):
+    assert "No such file" in refuse(capsys, command(data, tmp_path / "run", "--resume"))
+    assert "--resume needs --checkpoint" in refuse(capsys, ["train", "--resume"])
+    assert "No such file" in refuse(capsys, command(data, tmp_path / "no" / "run"))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("more", "match"),
+    [
+        (["--hidden", "9"], "weights of shapes [[16, 8], [8, 3]], this one has [[16, 9], [9, 3]]"),
+        (["--model", "softmax"], "weights of shapes"),
+        (["--lr", "0.5"], "lr 0.2, this one has 0.5"),
+        (["--batch", "20"], "batch 10, this one has 20"),
+        (["--seed", "7"], "seed 0, this one has 7"),
+        (["--schedule", "step"], "schedule 'constant', this one has 'step over 3 epochs'"),
+        (["--epochs", "2"], "in epoch 3, beyond the 2"),
+    ],
+)
+def test_checkpoint_of_another_run(capsys, tmp_path, data, finished, more, match):
+    path = tmp_path / "checkpoint.npz"
+    path.write_bytes(finished)
+    log = tmp_path / "log.jsonl"
+    line = refuse(capsys, command(data, tmp_path, *more, "--resume", "--log", log))
+    assert str(path) in line
+    assert match in line
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_bytes() == finished
+
+
+@pytest.mark.parametrize("num_classes", [3, 4])
+def test_checkpoint_of_other_data(capsys, tmp_path, data, finished, num_classes):
+    (tmp_path / "checkpoint.npz").write_bytes(finished)
+    write_data(tmp_path, num_classes)
+    if num_classes == 3:
+        write_idx(tmp_path / "train-labels-idx1-ubyte", np.arange(300, dtype=np.uint8)[::-1] % 3)
+    match = {3: "training set '300 x 16 |u1, digest", 4: "weights of shapes [[16, 8], [8, 3]], this one has [[16, 8]"}
+    assert match[num_classes] in refuse(capsys, command(tmp_path, tmp_path, "--resume"))
+
+
+def change(finished, path, **changed):
+    """Write a checkpoint whose settings are changed, or with a value of None left out."""
+    weights, settings = load_from(finished, path)
+    settings = {name: value for name, value in (settings | changed).items() if value is not None}
+    save_weights(path, weights, settings)
+
+
+def load_from(finished, path):
+    path.write_bytes(finished)
+    return load_weights(path)
+
+
+ROW = [0, 1.0, 0.5, 1.0, 0.5, 0.1]
+
+
+@pytest.mark.parametrize(
+    ("changed", "match"),
+    [
+        ({"run": None}, "no run to go on with"),
+        ({"run": 3}, "no run to go on with"),
+        ({"run": {}}, "weights of shapes None"),
+        ({"row": 7}, "no run comes to"),
+        ({"row": -10}, "no run comes to"),
+        ({"row": 310}, "no run comes to"),
+        ({"row": 10.0}, "no run comes to"),
+        ({"row": True}, "no run comes to"),
+        ({"seconds": "1"}, "no run comes to"),
+        ({"history": {}}, "no run comes to"),
+        ({"history": [ROW, ROW]}, "no run comes to"),
+        ({"history": [ROW[:-1]]}, "no run comes to"),
+        ({"history": [[*ROW[:-1], "1"]]}, "no run comes to"),
+        ({"history": [[*ROW[:-1], 0.0]]}, "no run comes to"),
+    ],
+)
+def test_checkpoint_with_a_state_that_cannot_be(capsys, tmp_path, data, finished, changed, match):
+    change(finished, tmp_path / "checkpoint.npz", **changed)
+    assert match in refuse(capsys, command(data, tmp_path, "--resume"))
+
+
+def test_checkpoint_whose_weights_are_not_as_it_says(capsys, tmp_path, data, finished):
+    path = tmp_path / "checkpoint.npz"
+    weights, settings = load_from(finished, path)
+    save_weights(path, tuple(W.astype(np.float64) for W in weights), settings)
+    assert "other shapes or dtypes than it says" in refuse(capsys, command(data, tmp_path, "--resume"))
+
+
+def test_damaged_checkpoints(capsys, tmp_path, data, finished):
+    path = tmp_path / "checkpoint.npz"
+    bomb = io.BytesIO()
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("W1", "W2", "settings"):
+            archive.writestr(f"{name}.npy", bytes(1 << 24))
+    for damaged in (b"", finished[:-1], finished[: len(finished) // 2], bomb.getvalue()):
+        path.write_bytes(damaged)
+        assert f"{path} is no file of weights" in refuse(capsys, command(data, tmp_path, "--resume"))
+        assert path.read_bytes() == damaged
+
+
+def test_log_that_cannot_go_on(capsys, tmp_path, data, finished):
+    (tmp_path / "checkpoint.npz").write_bytes(finished)
+    log = tmp_path / "log.jsonl"
+    for text in ('{"epoch": 1}', "epoch\n", "[]\n", '{"epoch": "one"}\n'):
+        log.write_text(text)
+        assert f"{log} is of no epoch" in refuse(capsys, command(data, tmp_path, "--resume", "--log", log))
+        assert log.read_text() == text
