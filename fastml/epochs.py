@@ -187,7 +187,7 @@ def run_epoch(
     scratch = model.scratch(size, threads, True, packed)
     verdicts = empty_verdicts(0, num_classes, dtype)
     try:
-        for start, stop, workers in slices(rows, size, threads):
+        for start, stop, workers in slices(rows, size, threads, 4 * size * sum(W.size for W in weights.values())):
             features, indices = rows.take(start, stop)
             labels = (y[start:stop] if order is None else y[order[start:stop]]).astype(np.int64)
             with jit.parallel_lock:

@@ -222,7 +222,9 @@ def verdicts_of_model(
         scale = dtype.type(scale)
     zero = dtype.type(0)
     # A block for each thread is the least that shows what threads are good for.
-    for start, stop, workers in slices(rows, model.BLOCK * threads, threads, most=MOST_BLOCKS):
+    batch = model.BLOCK * threads
+    operations = 2 * batch * sum(W.size for W in weights)
+    for start, stop, workers in slices(rows, batch, threads, operations, most=MOST_BLOCKS):
         features, indices = rows.take(start, stop)
         labels = np.zeros(stop - start, np.int64) if y is None else y[start:stop].astype(np.int64)
         verdicts = empty_verdicts(stop - start, num_classes, dtype, probabilities)

@@ -4,6 +4,7 @@ Python handles signals only between two calls into compiled code, so a long epoc
 that is where Ctrl-C, progress callbacks and other Python threads come in.
 """
 
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -18,6 +19,10 @@ SLICE_SECONDS = 0.05
 # How often, and for how long, the other number of workers is tried.
 TRIAL_PERIOD_SECONDS = 1.0
 TRIAL_SECONDS = 0.002
+# What a trial may take of the time that is left.
+TRIAL_SHARE = 0.05
+# A batch of fewer operations is begun by one thread alone: it takes 10 us, two meetings of two threads 5.
+SMALL_OPERATIONS = 1_000_000
 CONVERTED_BYTES = 4 << 20
 NATIVE_DTYPES = (np.dtype(np.uint8), np.dtype(np.float32), np.dtype(np.float64))
 
@@ -66,15 +71,18 @@ class Rows:
         return self.model.as_read(converted), np.arange(stop - start)
 
 
-def slices(rows: Rows, batch: int, threads: int, most: int = sys.maxsize) -> Iterator[tuple[int, int, int]]:
+def slices(
+    rows: Rows, batch: int, threads: int, operations: int, most: int = sys.maxsize
+) -> Iterator[tuple[int, int, int]]:
     """Yield (start, stop, workers): slices of whole batches, about 50 ms long, and how many workers should run each.
 
-    The time between two yields tells how fast a number of workers is. All threads and one alone are tried in turn for
-    2 ms, at the beginning and once a second, and the faster has the rest (one alone must be faster by a tenth). Small
-    batches don't pay for the meetings of threads; threading layers differ in what a meeting costs (2 us with OpenMP,
-    80 us with workqueue); and where another process takes one of the cores, each meeting waits until the scheduler
-    comes round (an epoch of 0.15 s took 2 s on two threads, and 0.2 s on one). The
-    result is the same: kernels give the same bits for any number of workers.
+    The time between two yields tells how fast a number of workers is. Where the pass takes so long that it costs
+    little, all threads and one alone are tried in turn for 2 ms, at the beginning and once a second, and the faster has
+    the rest (one alone must be faster by a tenth). Small batches don't pay for the meetings of threads; threading
+    layers differ in what a meeting costs (2 us with OpenMP, 80 us with workqueue); and where another process takes one
+    of the cores, each meeting waits until the scheduler comes round (an epoch of 0.15 s took 2 s on two threads, and
+    0.2 s on one).
+    The result is the same: kernels give the same bits for any number of workers.
 
     Parameters
     ----------
@@ -84,15 +92,17 @@ def slices(rows: Rows, batch: int, threads: int, most: int = sys.maxsize) -> Ite
         Rows of a batch.
     threads : int
         The most workers.
+    operations : int
+        Floating-point operations of a batch, about: they say who has the first slice.
     most : int
         The most batches of a slice.
     """
     choices = [1, threads] if threads > 1 else [1]
-    # Seconds of a batch for each number of workers. The very first slice may compile, or start threads: it only gets
-    # the trials under way.
+    # Seconds of a batch for each number of workers. The very first slice may compile, or start threads: it is tried
+    # again, if anything is.
     pace: dict[int, float] = {}
-    trials = [threads, *choices]
-    start, tried = 0, time.perf_counter()
+    trials = [1 if operations < SMALL_OPERATIONS else threads]
+    start, tried = 0, -math.inf
     while start < rows.count:
         seconds = TRIAL_SECONDS if trials else SLICE_SECONDS
         # One alone must be faster by a tenth: a trial of all threads comes out a little slow while they warm up.
@@ -105,6 +115,8 @@ def slices(rows: Rows, batch: int, threads: int, most: int = sys.maxsize) -> Ite
         yield start, stop, workers
         now = time.perf_counter()
         pace[workers] = max(now - began, 1e-9) * batch / (stop - start)
-        if not trials and now - tried > TRIAL_PERIOD_SECONDS:
-            trials, tried = [choice for choice in choices if choice != workers], now
+        left = (rows.count - stop) / batch * pace[workers]
+        if not trials and now - tried > TRIAL_PERIOD_SECONDS and max(TRIAL_SECONDS, pace[workers]) < TRIAL_SHARE * left:
+            trials = [choice for choice in choices if choice != workers or tried == -math.inf]
+            tried = now
         start = stop

@@ -44,9 +44,9 @@ TILE_OVERHEAD = 6
 FORWARD, BACKWARD, JUDGE = 0, 1, 2
 # The kernels find the rows of X by their indices, so that an order costs no copy.
 GATHERS = True
-# Rows that go through the regions together; with more of them, what all panels read of X leaves the second cache. A
-# multiple of MASK_BITS.
-BLOCK = 128
+# The most rows, and bytes, that go through a region together: with more of them, what all panels read of X leaves the
+# second cache. BLOCK is a multiple of MASK_BITS; in batches of 1000 rows 64 and 128 were alike, 256 slower.
+BLOCK, BLOCK_BYTES = 128, 1 << 19
 
 
 class Weights(NamedTuple):
@@ -111,7 +111,9 @@ def unpack(packed: Weights, W1: NDArray, W2: NDArray) -> None:
 def scratch(batch: int, workers: int, learn: bool, packed: Weights) -> Scratch:
     """Return memory for a number of workers, whose batches have up to batch rows."""
     dtype = packed.W1.dtype
-    rows, team_rows = padded(min(batch, BLOCK), MASK_BITS), padded(batch if learn else BLOCK, MASK_BITS)
+    row_bytes = padded(packed.input_dim, MASK_BITS) * dtype.itemsize
+    block = min(max(BLOCK_BYTES // row_bytes // MASK_BITS, 1) * MASK_BITS, BLOCK)
+    rows, team_rows = padded(min(batch, block), MASK_BITS), padded(batch if learn else block, MASK_BITS)
     row_groups, pixels, pixel_groups = rows // ROWS, padded(packed.input_dim, MASK_BITS), packed.W1.shape[1] // ROWS
     _, count, classes, width = packed.W2.shape
     teams = 1 if learn else workers
@@ -222,16 +224,17 @@ def backward(labels, rate, weights, W2, new_W2, at, own, worker, workers):
 def work(region, X, rows, labels, rate, scale, source, weights, scratch, verdicts, worker, workers):
     """Do a worker's part of a region, for the rows of a batch or, to judge them, any rows."""
     W2, new_W2 = weights.W2[source], weights.W2[1 - source]
-    first, last, part, parts, team = 0, padded_size(rows.size, BLOCK) // BLOCK, worker, workers, np.intp(0)
+    size = scratch.X.shape[1]
+    first, last, part, parts, team = 0, padded_size(rows.size, size) // size, worker, workers, np.intp(0)
     if region == JUDGE:
         # A block for each, in the place of tiles of one block: nothing is made twice, and nobody waits.
         first, last = share(last, worker, workers)
         part, parts, team = np.intp(0), np.intp(1), worker
     own = own_scratch(scratch, worker, team)
-    for start in range(first * BLOCK, min(last * BLOCK, rows.size), BLOCK):
-        block, block_labels = rows[start : start + BLOCK], labels[start : start + BLOCK]
+    for start in range(first * size, min(last * size, rows.size), size):
+        block, block_labels = rows[start : start + size], labels[start : start + size]
         if region == BACKWARD:
-            if rows.size > BLOCK:
+            if rows.size > size:
                 pack_rows(X, block, block_labels, scale, weights, own)
             backward(block_labels, rate, weights, W2, new_W2, start, own, part, parts)
         else:
