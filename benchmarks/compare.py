@@ -25,10 +25,9 @@ from roofline import Roofline, machine_facts
 import fastml
 
 LIBRARIES = ("OPENBLAS", "OMP", "MKL", "BLIS", "NUMBA")
-# After a product the threads of OpenBLAS, and after a parallel region those of OpenMP, spin for a while (OpenBLAS's for
-# 2^26 cycles, about 30 ms) before they sleep; they would be measured in the time of the other side.
-PAUSE_SECONDS = 0.05
-GRID_PAUSE_SECONDS = 0.05
+# After a product the threads of OpenBLAS, and after a parallel region those of OpenMP, spin for a while before they
+# sleep; they would be measured in the time of the other side. 50 ms after NumPy an epoch of 5 ms took 45 ms.
+PAUSE_SECONDS = 0.2
 # Of the norm of what changed. The steps are short so that rounding does not decide it: with lr 0.1, one of 400 hidden
 # units went another way in NumPy's float32 than in float64, and the results were 0.08 apart.
 TOLERANCE = 1e-3
@@ -57,7 +56,7 @@ class Comparison:
         pairs = zip(self.run(0)[1], self.run(1)[1], strict=True)
         return max(float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)) for theirs, ours in pairs)
 
-    def seconds(self, rounds: int, pause: float) -> tuple[list[float], list[float]]:
+    def seconds(self, rounds: int) -> tuple[list[float], list[float]]:
         """Return the seconds of both sides, run in turn, each once uncounted first.
 
         After the pause a virtual processor wakes with cold caches and a low clock: a batch of hidden 400 took
@@ -65,7 +64,7 @@ class Comparison:
         """
         times: tuple[list[float], list[float]] = ([], [])
         for _, side in itertools.product(range(rounds), (0, 1)):
-            time.sleep(pause)
+            time.sleep(PAUSE_SECONDS)
             self.run(side)
             times[side].append(self.run(side)[0])
         return times
@@ -169,7 +168,7 @@ def compare_cases(names: list[str], rounds: int, rows: int) -> dict:
         comparison = case.comparison(rows)
         if not (difference := comparison.difference()) <= TOLERANCE:
             raise SystemExit(f"{case.name}: fastml and NumPy differ by {difference:.1e} of the norm")
-        measured.append((case, comparison.X[1].nbytes, *comparison.seconds(rounds, PAUSE_SECONDS)))
+        measured.append((case, comparison.X[1].nbytes, *comparison.seconds(rounds)))
     roofline.measure()
 
     table = []
@@ -234,10 +233,10 @@ def compare_grid(points: list[Point], rounds: int) -> dict:
         for number, point in enumerate(points, 1):
             comparison = point.comparison()
             difference = comparison.difference()
-            theirs, ours = comparison.seconds(rounds, GRID_PAUSE_SECONDS)
+            theirs, ours = comparison.seconds(rounds)
             if min(theirs) < 1.1 * min(ours):
                 # A neighbour on the machine can slow a whole run of milliseconds: more rounds for both sides.
-                again = comparison.seconds(2 * rounds + 3, GRID_PAUSE_SECONDS)
+                again = comparison.seconds(2 * rounds + 3)
                 theirs, ours = theirs + again[0], ours + again[1]
             ratio = min(theirs) / min(ours)
             seconds = {"numpy": min(theirs), "fastml": min(ours), "ratio": ratio}

@@ -19,37 +19,37 @@ weights of 4 pixels a list of the rows where one of the pixels is not zero (28 %
 that compresses a vector make the lists. There is no other path: where nothing is zero the lists are full, and cost
 little.
 
-**A batch of the network** (`network`, its products in `tiles`) goes through four regions:
+**A batch of the network** (`network`, its products in `tiles`) goes through two regions, and all workers (threads) meet
+after each:
 
-1. pack rows, list pixels;                                     by groups of 4 rows
-2. list rows; hidden = relu(X W1), partial logits;             by tiles (panel x rows)
-3. logits, softmax, dlogits = softmax - onehot;                by groups of 4 rows
-4. dhidden = (dlogits W2^T) * (hidden > 0), update of W1;      by tiles (panel x pixels)
+- forward: pack rows (`rows`), list pixels; by tiles (panel x rows): hidden = relu(X W1), partial logits;
+- backward: logits, softmax, dlogits = softmax - onehot; list rows; by panels: dhidden = (dlogits W2^T) * (hidden > 0),
+  update of W2; by tiles (panel x pixels): update of W1.
 
-and the update of W2, whose old values 4 still needs, is made in 1 of the next batch. Logits need the sum over all
-hidden units: each panel adds up its part in 2, and 3 adds the parts.
+Logits need the sum over all hidden units: each panel adds up its part in forward, and backward adds the parts.
 
-**Who owns what.** In each region every worker (a thread) writes what is its own, and all meet before the next one. The
-tiles of a region, panel after panel, form a line that the workers share in equal pieces of work: so each keeps the same
-panels of weights from batch to batch, in its own cache. Only a batch's rows, logits and dlogits are seen by all.
+**Who owns what.** In each region every worker writes what is its own. The tiles of a region, panel after panel, form a
+line that the workers share in equal pieces of work: so each keeps the same panels of weights from batch to batch, in
+its own cache. What all of them need of a batch, its packed rows, patterns, logits and dlogits, each makes for itself:
+what one core writes and another reads travels slower than it is made. Large batches go through a region in blocks of
+rows that stay in the cache as well.
 
 **Why sums keep one order.** Floating-point sums depend on their order. Here each sum is made by one worker, in an order
 that the shapes and the data fix: over a list from its beginning, over panels from the first. How many workers there
 are decides who makes a sum, never how: the same input gives the same bits with any number of threads.
 
 **Softmax regression** (`softmax_regression`) has few classes: panels of them would be mostly padding. So it is the
-other way round: pixels along the vectors, classes as rows of a tile. Logits are dot products, added up across the lanes
-at the end, several at once; the update is the same outer product. Pixels are divided between the workers.
+other way round: pixels along the vectors, classes as rows of a tile, X read where it lies. Logits are dot products,
+added up across the lanes at the end, several at once; the gradient is the same outer product. A batch's rows are shared
+out in one region, and each worker adds the gradients of all parts to a theta of its own.
 
 **softmax** (`softmax`) takes the logits of 4 rows side by side, so that exp works on whole vectors for any number of
 classes.
 
 **Slices**. `run`, the one function of a model that Python calls, takes as many batches as 50 ms are good for. Between
-two calls come Ctrl-C, progress bars and other threads. With ``learn`` false the same function stops at the logits:
-that is how a set is evaluated, block by block.
+two calls come Ctrl-C, progress bars and other threads. With ``learn`` false the same function writes its verdicts on
+rows instead, losses, predictions and probabilities, and there each worker has rows of its own.
 
-**deformation** stands apart: it makes images, in integers, each worker its own share of them.
-
-**jit** has the options of the compiler with their reasons, decides whether a batch is worth the threads, and keeps
-machine code on disk.
+**jit** has the options of the compiler with their reasons, and keeps machine code on disk. `deformation` and `text` are
+kernels of their own, for the data sets.
 """
