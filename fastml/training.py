@@ -1,6 +1,8 @@
 """Train a model from its first weights on a training set, watch it on a test set, return weights and history."""
 
+import math
 import os
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -8,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastml import checks
 from fastml.epochs import Progress, nn_epoch, softmax_regression_epoch
 from fastml.history import History
+from fastml.kernels.deformation import MOST_PIXELS
 from fastml.runs import Callback, LabelledSet, Run, Settings
 from fastml.schedules import SCHEDULES
 
@@ -27,6 +30,7 @@ def train_softmax(
     schedule: str = "constant",
     shuffle: bool = False,
     seed: int = 0,
+    deform: Sequence[int] | None = None,
     checkpoint: str | os.PathLike | None = None,
     resume: bool = False,
     verbose: bool = True,
@@ -54,6 +58,9 @@ def train_softmax(
         `fastml.orders.epoch_order`.
     seed : int
         In [0, 2**32).
+    deform : (int, int), optional
+        Train each epoch on new deformations of the examples, which are uint8 images of so many rows and columns, made
+        as they are needed (see `fastml.datasets.deform`). Losses and errors are those of the examples themselves.
     checkpoint : str or os.PathLike, optional
         A directory, made if need be, that keeps the state of the run in one file: as it begins, after each epoch, once
         a minute within one, and when `progress` raises. A killed process loses at most that minute.
@@ -99,7 +106,7 @@ def train_softmax(
     |     1 |    0.89476 |   0.00000 |   0.89476 |  0.00000 |
     """
     train_set, test_set, num_classes = check_sets(X_tr, y_tr, X_te, y_te)
-    settings = check_settings(epochs, lr, batch, scale, last_batch, schedule, shuffle, seed)
+    settings = check_settings(epochs, lr, batch, scale, last_batch, schedule, shuffle, seed, deform, train_set[0])
     weights = (np.zeros((train_set[0].shape[1], num_classes), np.float32),)
     run = Run(softmax_regression_epoch, train_set, test_set, weights, settings, progress)
     return train(run, checkpoint, resume, verbose, callback)
@@ -120,6 +127,7 @@ def train_nn(
     schedule: str = "constant",
     shuffle: bool = False,
     seed: int = 0,
+    deform: Sequence[int] | None = None,
     checkpoint: str | os.PathLike | None = None,
     resume: bool = False,
     verbose: bool = True,
@@ -137,7 +145,7 @@ def train_nn(
     seed : int
         Also that of the initial weights, drawn as hw0 draws them after ``np.random.seed(seed)``; NumPy's global
         generator is left alone.
-    checkpoint, resume, verbose, callback, progress
+    deform, checkpoint, resume, verbose, callback, progress
         As in `train_softmax`.
 
     Returns
@@ -162,7 +170,7 @@ def train_nn(
     [(3, 8), (8, 3)]
     """
     train_set, test_set, num_classes = check_sets(X_tr, y_tr, X_te, y_te)
-    settings = check_settings(epochs, lr, batch, scale, last_batch, schedule, shuffle, seed)
+    settings = check_settings(epochs, lr, batch, scale, last_batch, schedule, shuffle, seed, deform, train_set[0])
     hidden_dim = checks.check_integer("hidden_dim", hidden_dim, minimum=1)
     weights = initial_weights(train_set[0].shape[1], hidden_dim, num_classes, settings.seed)
     run = Run(nn_epoch, train_set, test_set, weights, settings, progress)
@@ -193,7 +201,16 @@ def check_sets(
 
 
 def check_settings(
-    epochs: int, lr: float, batch: int, scale: float, last_batch: str, schedule: str, shuffle: bool, seed: int
+    epochs: int,
+    lr: float,
+    batch: int,
+    scale: float,
+    last_batch: str,
+    schedule: str,
+    shuffle: bool,
+    seed: int,
+    deform: tuple[int, int] | None,
+    X: NDArray,
 ) -> Settings:
     """Return the settings of a run, checked, as JSON can express them."""
     seed = checks.check_integer("seed", seed, minimum=0)
@@ -208,7 +225,19 @@ def check_settings(
         bool(shuffle),
         seed,
         checks.check_choice("schedule", schedule, SCHEDULES),
+        None if deform is None else check_image_shape(deform, X),
     )
+
+
+def check_image_shape(deform: Sequence[int], X: NDArray) -> list[int]:
+    """Return the rows and columns of pixels that X's rows are images of, as `fastml.datasets.deform` takes them."""
+    shape = [checks.check_integer("each of deform", side, minimum=1) for side in deform]
+    if len(shape) != 2 or math.prod(shape) != X.shape[1]:
+        raise ValueError(f"deform must be rows and columns of images of {X.shape[1]} pixels, got {tuple(deform)}")
+    if X.dtype != np.uint8:
+        raise TypeError(f"X_tr must be uint8 where deform is given, got {X.dtype}")
+    checks.check_images(X.reshape(-1, *shape), MOST_PIXELS)
+    return shape
 
 
 def train(

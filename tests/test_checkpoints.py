@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import zipfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +74,23 @@ def test_run_stopped_anywhere_ends_with_the_same_bits(tmp_path, sets, train, bat
     again = train(*sets, **settings, checkpoint=tmp_path / "run", resume=True)
     assert_same_run(again, expected)
     assert [row.seconds for row in again.rows] == [row.seconds for row in history.rows]
+
+
+@TRAIN
+def test_deformed_run_stopped_anywhere_ends_with_the_same_bits(tmp_path, monkeypatch, sets, train):
+    monkeypatch.setattr(runs, "DEFORMED_ROWS", 48)
+    X, y, X_test, y_test = sets
+    images = (X * 100).astype(np.uint8), y, (X_test * 100).astype(np.uint8), y_test
+    settings = {"epochs": 2, "batch": 16, "shuffle": True, "deform": (3, 4), "scale": 0.01, "verbose": False}
+    expected = train(*images, **settings)
+    for stops in range(1, 60):
+        with suppress(Enough):
+            progress = stop_after(stops % 9 + 2)
+            history = train(*images, **settings, checkpoint=tmp_path / "run", resume=stops > 1, progress=progress)
+            break
+    assert_same_run(history, expected)
+    with pytest.raises(CheckpointError, match=r"deform \[3, 4\], this one has None"):
+        train(*images, **{**settings, "deform": None}, checkpoint=tmp_path / "run", resume=True)
 
 
 @TRAIN

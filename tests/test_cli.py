@@ -72,13 +72,13 @@ def refuse(capsys, argv, status=2):
 def test_train_prints_what_the_library_trains_and_saves_its_weights(capsys, tmp_path, data, model, train, settings):
     saved = tmp_path / "weights.npz"
     argv = ["train", "--model", model, "--hidden", "8", "--seed", "5", "--epochs", "3", "--lr", "0.5", "--batch", "7"]
-    argv += ["--shuffle", "--schedule", "cosine"]
+    argv += ["--shuffle", "--schedule", "cosine", "--deform"]
     assert main([*argv, "--data", data, "--save", str(saved), "--threads", "1"]) == 0
     assert numba.get_num_threads() == 1
     *table, summary = capsys.readouterr().out.splitlines()
 
     train_set, test_set = load_mnist(data, raw=True)
-    settings |= {"lr": 0.5, "batch": 7, "seed": 5, "shuffle": True, "schedule": "cosine"}
+    settings |= {"lr": 0.5, "batch": 7, "seed": 5, "shuffle": True, "schedule": "cosine", "deform": [4, 4]}
     history = train(*train_set, *test_set, epochs=3, scale=1 / 255, **settings)
     assert table == capsys.readouterr().out.splitlines()
     assert table[0] == TABLE_HEAD

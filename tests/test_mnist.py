@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fastml.datasets import IdxError, load_mnist, parse_mnist, read_idx, write_idx
+from fastml.mapping import mapping_of
 
 DATA = files("fastml.datasets") / "data"
 NAMES = ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"]
@@ -122,6 +123,17 @@ def test_plain_file_comes_before_compressed_ones(tmp_path):
         write_idx(tmp_path / name, np.zeros((1, 1) if "images" in name else 1, np.uint8))
         (tmp_path / f"{name}.gz").write_bytes(b"not gzip")
     assert load_mnist(tmp_path, raw=True)[0][0].shape == (1, 1)
+
+
+@pytest.mark.parametrize(("suffix", "mapped"), [("", True), (".gz", False)])
+def test_plain_images_are_mapped(tmp_path, suffix, mapped):
+    for name in NAMES:
+        array = np.arange(8, dtype=np.uint8)
+        write_idx(tmp_path / f"{name}{suffix}", array.reshape(2, 2, 2) if "images" in name else array[:2])
+    (X, _), _ = load_mnist(tmp_path, raw=True)
+    assert (mapping_of(X) is not None) == mapped
+    assert X.flags.writeable != mapped
+    np.testing.assert_array_equal(X, np.arange(8).reshape(2, 4))
 
 
 @pytest.mark.parametrize("missing", NAMES)

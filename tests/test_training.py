@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 import fastml
+from fastml.datasets import deform
+from fastml.orders import epoch_order
 from tests.problems import make_problem
 
 
@@ -114,3 +116,38 @@ def test_seed_decides_the_weights_and_leaves_the_global_generator_alone(sets):
     np.testing.assert_array_equal(runs[0].weights[0], runs[1].weights[0])
     assert (runs[0].weights[0] != runs[2].weights[0]).any()
     np.testing.assert_array_equal(np.random.get_state()[1], state)
+
+
+@pytest.fixture
+def images():
+    random = np.random.default_rng(0)
+    return random.integers(0, 256, (50, 20), np.uint8), random.integers(3, size=50)
+
+
+@TRAIN
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_deformed_epochs_are_epochs_on_the_series_that_deform_makes(monkeypatch, train, images, shuffle):
+    monkeypatch.setattr("fastml.runs.DEFORMED_ROWS", 35)  # two batches of 16
+    X, y = images
+    settings = {"lr": 0.1, "batch": 16, "scale": 1 / 255, "seed": 5, "verbose": False}
+    got = train(X, y, X, y, epochs=2, shuffle=shuffle, deform=(4, 5), **settings)
+    weights = train(X, y, X, y, epochs=0, **settings).weights
+    epoch_function = fastml.softmax_regression_epoch if len(weights) == 1 else fastml.nn_epoch
+    for epoch in range(2):
+        order = epoch_order(X, 5, epoch) if shuffle else np.arange(50)
+        deformed = deform(X.reshape(-1, 4, 5), 50 * epoch + order.astype(np.int64), seed=5).reshape(50, 20)
+        epoch_function(deformed, y[order], *weights, 0.1, 16, scale=1 / 255)
+    for W, expected in zip(got.weights, weights, strict=True):
+        np.testing.assert_array_equal(W, expected)
+    assert (got[-1].train_loss, got[-1].train_err) == fastml.evaluate(X, y, *weights, scale=1 / 255)
+
+
+@TRAIN
+def test_deform_refuses_what_are_not_images_of_that_shape(train, images):
+    X, y = images
+    with pytest.raises(ValueError, match=r"images of 20 pixels, got \(4, 6\)"):
+        train(X, y, X, y, deform=(4, 6))
+    with pytest.raises(ValueError, match=r"images of 20 pixels, got \(20,\)"):
+        train(X, y, X, y, deform=(20,))
+    with pytest.raises(TypeError, match="X_tr must be uint8 where deform is given, got float64"):
+        train(X / 255, y, X, y, deform=(4, 5))

@@ -1,6 +1,7 @@
 """`fastml train`: train a model, with a line an epoch."""
 
 import argparse
+import math
 from contextlib import ExitStack
 from functools import partial
 
@@ -32,6 +33,7 @@ def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     add("--batch", **positive, default=100, help="examples of a mini-batch (default: %(default)s)")
     seeds = integer_in(0, 2**32 - 1)
     add("--shuffle", action="store_true", help="visit the examples in another order each epoch")
+    add("--deform", action="store_true", help="train on new small deformations of the images each epoch")
     add("--seed", type=seeds, default=0, metavar="N", help="for first weights and orders (default: %(default)s)")
     threads = integer_in(1, numba.config.NUMBA_NUM_THREADS)
     add("--threads", type=threads, metavar="N", help="threads to train on (default: as many as Numba has)")
@@ -54,6 +56,8 @@ def run(arguments: argparse.Namespace) -> None:
 
     names = ("lr", "schedule", "batch", "shuffle", "seed")
     settings = {name: getattr(arguments, name) for name in names}
+    if arguments.deform:
+        settings["deform"] = square(train_set[0].shape[1])
     if arguments.model == "softmax":
         train = partial(train_softmax, **settings, scale=PIXEL_SCALE)
     else:
@@ -81,3 +85,11 @@ def run(arguments: argparse.Namespace) -> None:
         save_weights(arguments.save, history.weights, settings)
     if plotting is not None:
         plotting.plot_history(history, arguments.plot)
+
+
+def square(pixels: int) -> list[int]:
+    """Return the sides of square images of so many pixels."""
+    side = math.isqrt(pixels)
+    if side**2 != pixels:
+        raise ValueError(f"--deform needs square images, these have {pixels} pixels")
+    return [side, side]

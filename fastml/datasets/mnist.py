@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .idx import IdxError, read_idx
+from .idx import IdxError, decompressed, open_idx, read_idx
 
 IMAGES = ("train-images-idx3-ubyte", "t10k-images-idx3-ubyte")
 LABELS = ("train-labels-idx1-ubyte", "t10k-labels-idx1-ubyte")
@@ -72,7 +72,8 @@ def load_mnist(
         ``train-labels-idx1-ubyte``, ``t10k-images-idx3-ubyte``, ``t10k-labels-idx1-ubyte``), each as it is or
         with ``.gz`` or ``.xz``, the first of these that is there. By default, the MNIST inside the package.
     raw : bool, default False
-        Keep the pixels as uint8, 0 to 255: a quarter of the memory.
+        Keep the pixels as uint8, 0 to 255: a quarter of the memory. Images that are not compressed are not even read,
+        but mapped, read-only (see `fastml.datasets.open_idx`): there may be more of them than memory holds.
 
     Returns
     -------
@@ -109,10 +110,13 @@ def load_mnist(
 
 def _read_pixels(image_filename: str | os.PathLike, label_filename: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
     """Return the images as rows of pixels, (num_examples, input_dim), and the labels, (num_examples,); both uint8."""
-    images, y = read_idx(image_filename), read_idx(label_filename)
+    with open(image_filename, "rb") as file:
+        is_plain = decompressed(file) is file
+    images, y = (open_idx if is_plain else read_idx)(image_filename), read_idx(label_filename)
     if images.dtype != np.uint8 or images.ndim < 2:
         raise IdxError(
-            f"{image_filename}: found {images.dtype} of shape {images.shape}, images are uint8 of 2 or more dimensions"
+            f"{image_filename}: found {images.dtype.name} of shape {images.shape}, "
+            f"images are uint8 of 2 or more dimensions"
         )
     if y.dtype != np.uint8 or y.ndim != 1:
         raise IdxError(f"{label_filename}: found {y.dtype} of shape {y.shape}, labels are uint8 of 1 dimension")
