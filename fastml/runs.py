@@ -129,7 +129,7 @@ class Run:
         lr = scheduled_lr(self.settings.schedule, self.settings.lr, epoch, self.settings.epochs)
         while self.row < self.num_examples:
             with suppress(CheckpointDue):
-                self.run_rows(*self.next_rows(epoch, order), lr)
+                self.run_rows(epoch, order, lr)
 
     def next_rows(self, epoch: int, order: NDArray | None) -> tuple[NDArray, NDArray, NDArray | None]:
         """Return X, y and order of what comes next in an epoch: all the rest, or some whole batches of deformations."""
@@ -146,8 +146,10 @@ class Run:
         images = deform(images, epoch * self.num_examples + rows.astype(np.int64), self.settings.seed)
         return images.reshape(len(rows), -1), y[rows], None
 
-    def run_rows(self, X: NDArray, y: NDArray, order: NDArray | None, lr: float) -> None:
+    def run_rows(self, epoch: int, order: NDArray | None, lr: float) -> None:
         """Train on what comes next until it ends or `progress` raises; then save the state, and raise it again."""
+        began = time.perf_counter()
+        X, y, order = self.next_rows(epoch, order)
         begin, row, reason = self.row, self.row + (len(X) if order is None else len(order)), None
 
         def after_slice(done: int, _: int) -> None:
@@ -164,7 +166,6 @@ class Run:
         settings = {"scale": self.settings.scale, "last_batch": self.settings.last_batch, "progress": after_slice}
         if order is not None:
             settings["order"] = order
-        began = time.perf_counter()
         try:
             self.epoch_function(X, y, *self.history.weights, lr, self.settings.batch, **settings)
         except BaseException as error:
