@@ -21,7 +21,7 @@ TRIAL_PERIOD_SECONDS = 1.0
 TRIAL_SECONDS = 0.002
 # What a trial may take of the time that is left.
 TRIAL_SHARE = 0.05
-# A batch of fewer operations is begun by one thread alone: it takes 10 us, two meetings of two threads 5.
+# A batch of fewer operations is begun by one thread alone: two meetings of two threads take 5 us.
 SMALL_OPERATIONS = 1_000_000
 CONVERTED_BYTES = 4 << 20
 NATIVE_DTYPES = (np.dtype(np.uint8), np.dtype(np.float32), np.dtype(np.float64))

@@ -209,7 +209,7 @@ def check_settings(
     schedule: str,
     shuffle: bool,
     seed: int,
-    deform: tuple[int, int] | None,
+    deform: Sequence[int] | None,
     X: NDArray,
 ) -> Settings:
     """Return the settings of a run, checked, as JSON can express them."""

@@ -120,9 +120,9 @@ def scratch(batch: int, workers: int, learn: bool, packed: Weights) -> Scratch:
     _, count, classes, width = packed.W2.shape
     teams = 1 if learn else workers
 
-    def integers(*shape):
+    def integers(size):
         # Whole pairs of cache lines: what two workers write must not share one.
-        return aligned_zeros((workers, *shape[:-1], padded(shape[-1], 16)), np.int64)
+        return aligned_zeros((workers, padded(size, 16)), np.int64)
 
     return Scratch(
         order=integers(rows),
