@@ -13,7 +13,8 @@ from fastml.kernels import jit, network, softmax_regression
 from fastml.kernels.softmax import empty_verdicts
 from fastml.slices import Rows, slices
 
-Progress = Callable[[int, int], object]
+# Called with the examples done, their number, and the mean loss of those that are done.
+Progress = Callable[[int, int, float], object]
 
 
 def softmax_regression_epoch(
@@ -56,7 +57,8 @@ def softmax_regression_epoch(
     last_batch : {"nominal", "mean"}
         What a shorter last batch is divided by: batch, so that each example weighs the same, or its own number of rows.
     progress : callable, optional
-        Called as ``progress(done, num_examples)`` after each slice of about 50 ms.
+        Called as ``progress(done, num_examples, loss)`` after each slice of about 50 ms; loss is the mean softmax loss
+        of the examples so far, each with the weights from before its step.
 
     Raises
     ------
@@ -185,17 +187,20 @@ def run_epoch(
     threads = numba.get_num_threads()
     packed = model.pack(dtype, *weights.values())
     scratch = model.scratch(size, threads, True, packed)
-    verdicts = empty_verdicts(0, num_classes, dtype)
+    verdicts, losses = empty_verdicts(0, num_classes, dtype), 0.0
     try:
         for start, stop, workers in slices(rows, size, threads, 4 * size * sum(W.size for W in weights.values())):
             features, indices = rows.take(start, stop)
             labels = (y[start:stop] if order is None else y[order[start:stop]]).astype(np.int64)
+            if progress is not None:
+                verdicts = empty_verdicts(stop - start, num_classes, dtype)
             with jit.parallel_lock:
                 model.run(
                     features, indices, labels, size, rate, short_rate, scale, True, workers, packed, scratch, verdicts
                 )
             if progress is not None:
-                progress(stop, rows.count)
+                losses += float(verdicts.losses.sum(dtype=np.float64))
+                progress(stop, rows.count, losses / stop)
     finally:
         model.unpack(packed, *weights.values())
 

@@ -107,7 +107,7 @@ def evaluate(
     scale : float
         Multiplies X.
     progress : callable, optional
-        Called as ``progress(done, num_examples)`` after each slice of about 50 ms.
+        Called as ``progress(done, num_examples, loss)`` after each slice of about 50 ms, with the mean loss so far.
 
     Returns
     -------
@@ -129,7 +129,7 @@ def evaluate(
     X, scale = check_model_input(X, weights, scale)
     checks.check_examples(X)
     y = checks.check_labels(y, X.shape[0], weights[-1].shape[1])
-    return mean_loss_err(verdicts_of_model(X, y, weights, scale, progress=progress), y)
+    return mean_loss_err(verdicts_of_model(X, y, weights, scale), y, progress)
 
 
 def predict(X: ArrayLike, *weights: NDArray, scale: float = 1.0) -> NDArray[np.int64]:
@@ -210,7 +210,6 @@ def verdicts_of_model(
     weights: tuple[NDArray, ...],
     scale: float,
     probabilities: bool = False,
-    progress: Progress | None = None,
 ) -> Iterator[tuple[int, Verdicts]]:
     """Yield (start, verdicts) for consecutive ranges of rows; without y the losses mean nothing."""
     model, _ = MODELS[len(weights)]
@@ -231,8 +230,6 @@ def verdicts_of_model(
         with jit.parallel_lock:
             model.run(features, indices, labels, 1, zero, zero, scale, False, workers, packed, scratch, verdicts)
         yield start, verdicts
-        if progress is not None:
-            progress(stop, rows.count)
 
 
 def verdicts_on_logits(logits: NDArray, y: NDArray, dtype: np.dtype) -> Iterator[tuple[int, Verdicts]]:
@@ -245,7 +242,9 @@ def verdicts_on_logits(logits: NDArray, y: NDArray, dtype: np.dtype) -> Iterator
         yield start, verdicts
 
 
-def mean_loss_err(judged: Iterator[tuple[int, Verdicts]], y: NDArray) -> tuple[float, float]:
+def mean_loss_err(
+    judged: Iterator[tuple[int, Verdicts]], y: NDArray, progress: Progress | None = None
+) -> tuple[float, float]:
     """Return the mean loss and the error over ranges of rows.
 
     The sum of the losses is rounded once, at the end, so it does not depend on where the ranges end: that is a matter
@@ -256,5 +255,8 @@ def mean_loss_err(judged: Iterator[tuple[int, Verdicts]], y: NDArray) -> tuple[f
         sums += np.add.reduceat(
             verdicts.losses, np.arange(0, len(verdicts.losses), SUM_ROWS), dtype=np.float64
         ).tolist()
-        wrong += int(np.count_nonzero(verdicts.predictions != y[start : start + len(verdicts.predictions)]))
+        stop = start + len(verdicts.predictions)
+        wrong += int(np.count_nonzero(verdicts.predictions != y[start:stop]))
+        if progress is not None:
+            progress(stop, len(y), math.fsum(sums) / stop)
     return math.fsum(sums) / len(y), wrong / len(y)

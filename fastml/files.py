@@ -3,10 +3,13 @@
 import glob
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BufferedWriter
 from pathlib import Path
+
+# Called with what is done of a file, or of its source, and the whole of it; in bytes or in examples.
+Progress = Callable[[int, int], object]
 
 
 @contextmanager

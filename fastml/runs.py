@@ -69,6 +69,8 @@ class Run:
         self.settings, self.progress = settings, progress
         # Of the epoch after the history's: the rows that are done, and the seconds that they took.
         self.row, self.seconds = 0, 0.0
+        # Of these rows: those that this process has trained on, and the sum of their losses.
+        self.judged, self.losses = 0, 0.0
         self.checkpoint: Checkpoint | None = None
         self.saved_at = time.monotonic()
 
@@ -115,6 +117,7 @@ class Run:
                 )
             self.history.rows.append(result)
             self.row, self.seconds = 0, 0.0
+            self.judged, self.losses = 0, 0.0
             self.save()
             if verbose:
                 print(result, flush=True)
@@ -151,19 +154,23 @@ class Run:
         began = time.perf_counter()
         X, y, order = self.next_rows(epoch, order)
         begin, row, reason = self.row, self.row + (len(X) if order is None else len(order)), None
+        judged, losses = self.judged, self.losses
 
-        def after_slice(done: int, _: int) -> None:
+        def after_slice(done: int, _: int, loss: float) -> None:
             nonlocal row, reason
             try:
+                self.judged, self.losses = judged + done, losses + done * loss
                 if self.progress is not None:
-                    self.progress(begin + done, self.num_examples)
+                    self.progress(begin + done, self.num_examples, self.losses / self.judged)
                 if self.checkpoint is not None and time.monotonic() - self.saved_at > CHECKPOINT_SECONDS:
                     raise CheckpointDue
             except BaseException as error:
                 row, reason = begin + done, error
                 raise
 
-        settings = {"scale": self.settings.scale, "last_batch": self.settings.last_batch, "progress": after_slice}
+        settings = {"scale": self.settings.scale, "last_batch": self.settings.last_batch}
+        if self.progress is not None or self.checkpoint is not None:
+            settings["progress"] = after_slice
         if order is not None:
             settings["order"] = order
         try:

@@ -72,8 +72,8 @@ def train_softmax(
     callback : callable, optional
         Called as ``callback(history)`` after each epoch; training ends early when it returns a true value.
     progress : callable, optional
-        Called as ``progress(done, num_examples)`` after each slice, of about 50 ms, of an epoch or of the evaluation of
-        a set after it.
+        Called as ``progress(done, num_examples, loss)`` after each slice, of about 50 ms, of an epoch or of the
+        evaluation of a set after it; loss is the mean loss so far, as the epoch functions and `evaluate` give it.
 
     Returns
     -------

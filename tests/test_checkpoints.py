@@ -34,7 +34,7 @@ def stop_after(calls):
     """Return a progress that raises at that call."""
     left = calls
 
-    def progress(done, total):
+    def progress(done, total, loss):
         nonlocal left
         left -= 1
         if left == 0:
@@ -121,7 +121,7 @@ def test_interrupt_within_a_slice_leaves_the_last_checkpoint(tmp_path, monkeypat
 
 @TRAIN
 def test_stop_in_an_evaluation_keeps_the_epoch_before_it(tmp_path, sets, train):
-    def progress(done, total):
+    def progress(done, total, loss):
         if total == len(sets[2]):
             raise Enough
 
@@ -179,7 +179,7 @@ def command(data, directory, *more):
 def test_signal_stops_the_command_with_a_checkpoint(capsys, monkeypatch, tmp_path, data, signum, slice):
     @contextmanager
     def signalling():
-        def progress(done, total):
+        def progress(done, total, loss):
             nonlocal slice
             slice -= 1
             if slice == 0:
@@ -220,13 +220,13 @@ def test_second_signal_has_its_usual_effect():
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
     with pytest.raises(Stopped, match="kept"):
-        progress(1, 1)
+        progress(1, 1, 0.5)
 
 
 def test_signal_after_the_last_slice_stops_the_command_too():
     stopping = stopping_between_slices(None, "kept")
     progress = stopping.__enter__()
-    progress(1, 1)
+    progress(1, 1, 0.5)
     signal.raise_signal(signal.SIGTERM)
     with pytest.raises(Stopped, match="kept") as info:
         stopping.__exit__(None, None, None)
@@ -238,7 +238,7 @@ def test_ignored_signal_stays_ignored():
     try:
         with stopping_between_slices(None, "stopped") as progress:
             signal.raise_signal(signal.SIGINT)
-            progress(1, 1)
+            progress(1, 1, 0.5)
     finally:
         signal.signal(signal.SIGINT, usual)
 

@@ -2,6 +2,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 
 import numba
 import numpy as np
@@ -245,10 +246,15 @@ def test_bar_shows_on_a_terminal_alone(capsys, monkeypatch):
         monkeypatch.setattr(sys.stderr, "isatty", lambda terminal=terminal: terminal)
         monkeypatch.setattr("fastml.cli.progress.BAR_DELAY_SECONDS", 0)
         with progress_bar() as progress:
-            progress(100, 200)
-            progress(200, 200)
-            progress(100, 200)
-        assert ("/200 " in capsys.readouterr().err) == terminal
+            assert (progress is not None) == terminal
+            if terminal:
+                progress(50, 200)
+                time.sleep(0.11)  # tqdm draws ten times a second at most
+                progress(100, 200, 0.25)
+                progress(200, 200)
+                progress(100, 200)
+        err = capsys.readouterr().err
+        assert ("/200 " in err) == ("loss 0.2500" in err) == terminal
 
 
 def test_no_bar_without_tqdm(monkeypatch):

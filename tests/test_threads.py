@@ -152,7 +152,7 @@ def interrupted():
     weights = problem.weights("nn", "float32")
     heard = []
 
-    def progress(done, num_examples):
+    def progress(done, num_examples, loss):
         if not heard:
             print("begun", flush=True)
         heard.append(done)

@@ -1,32 +1,35 @@
 """What a person sees while a command works: a progress bar, a word about compiling."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from numba.core import event
-
-from fastml.epochs import Progress
 
 # What ends sooner gets no progress bar: it would only flicker.
 BAR_DELAY_SECONDS = 0.5
 
 
 @contextmanager
-def progress_bar(unit: str = " examples") -> Iterator[Progress | None]:
-    """Yield a `progress`: a bar for each epoch or file, on stderr if it is a terminal and tqdm is there."""
+def progress_bar(unit: str = " examples") -> Iterator[Callable[..., None] | None]:
+    """Yield a `progress`: a bar for each epoch or file, on stderr if it is a terminal and tqdm is there; else None."""
     try:
         from tqdm import tqdm
     except ImportError:
+        tqdm = None
+    # On none but a terminal: an epoch whose progress is heard of has its losses made too.
+    if tqdm is None or not sys.stderr.isatty():
         yield None
         return
     bar = None
 
-    def show(done: int, total: int) -> None:
+    def show(done: int, total: int, loss: float | None = None) -> None:
         nonlocal bar
         if bar is None:
-            settings = {"delay": BAR_DELAY_SECONDS, "leave": False, "disable": None}
+            settings = {"delay": BAR_DELAY_SECONDS, "leave": False}
             bar = tqdm(total=total, unit=unit, unit_scale=True, **settings)
+        if loss is not None:
+            bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
         bar.update(done - bar.n)
         if done == total:
             bar.close()

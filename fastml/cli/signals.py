@@ -35,11 +35,11 @@ def stopping_between_slices(progress: Progress | None, message: str) -> Iterator
         for signum, handler in usual.items():
             signal.signal(signum, handler)
 
-    def stop_or_show(done: int, total: int) -> None:
+    def stop_or_show(done: int, total: int, loss: float) -> None:
         if received:
             raise Stopped(received[0], message)
         if progress is not None:
-            progress(done, total)
+            progress(done, total, loss)
 
     try:
         for signum in usual:

@@ -18,8 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fastml.epochs import Progress
-from fastml.files import replacing
+from fastml.files import Progress, replacing
 from fastml.kernels import text as kernels
 
 from .idx import DAMAGED_STREAM_ERRORS, decompressed, idx_header

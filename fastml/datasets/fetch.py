@@ -16,8 +16,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from fastml.epochs import Progress
-from fastml.files import check_destination, replacing
+from fastml.files import Progress, check_destination, replacing
 
 from .idx import DAMAGED_STREAM_ERRORS, IdxError, idx_header
 from .sources import SETS, Download, Source

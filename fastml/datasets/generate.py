@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastml import checks
-from fastml.epochs import Progress
+from fastml.files import Progress
 
 from .deformation import deform
 from .idx import idx_header, open_idx, write_idx

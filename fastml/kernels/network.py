@@ -36,7 +36,14 @@ from fastml.kernels.panels import (
 )
 from fastml.kernels.pattern import list_pixels, list_rows, mask_row
 from fastml.kernels.rows import convert_row
-from fastml.kernels.softmax import add_partial_logits, dlogits_group, judge_group, sort_by_label
+from fastml.kernels.softmax import (
+    add_partial_logits,
+    dlogits_group,
+    judge_group,
+    softmax_group,
+    sort_by_label,
+    verdicts_from,
+)
 from fastml.kernels.tiles import class_tiles, dhidden_tiles, forward_tiles, logit_tiles, update_tiles
 from fastml.kernels.vectors import MASK_BITS
 
@@ -201,12 +208,19 @@ def forward(X, rows, labels, scale, weights, W2, at, own, worker, workers):
 
 
 @helper
-def backward(labels, rate, weights, W2, new_W2, at, own, worker, workers):
-    """Make dlogits and dhidden of a packed block, and add to a worker's tiles of the weights."""
+def backward(labels, rate, weights, W2, new_W2, at, own, verdicts, worker, workers):
+    """Make dlogits and dhidden of a packed block, and add to a worker's tiles of the weights.
+
+    The first worker writes the verdicts, if any are wanted.
+    """
     offsets, count = weights.offsets, labels.size
     groups, pixel_groups = padded_size(count, ROWS) // ROWS, weights.W1.shape[1] // ROWS
     for g in range(groups):
         add_partial_logits(own.partial, at // ROWS + g, own.logits[g])
+        if worker == 0 and verdicts.losses.size:
+            judge_group(own.logits[g], weights.num_classes, labels, own.order, g * ROWS, count, verdicts)
+        else:
+            softmax_group(own.logits[g], weights.num_classes)
         dlogits_group(own.logits[g], labels, own.order, g * ROWS, rate, weights.num_classes)
     for g in range(pixel_groups):
         own.rows_listed[g] = list_rows(own.masks, count, g, own.rows)
@@ -229,8 +243,8 @@ def backward(labels, rate, weights, W2, new_W2, at, own, worker, workers):
 
 
 @helper
-def work(region, X, rows, labels, rate, scale, source, weights, scratch, verdicts, worker, workers):
-    """Do a worker's part of a region, for the rows of a batch or, to judge them, any rows."""
+def work(region, X, rows, labels, rate, scale, source, weights, scratch, verdicts, before, worker, workers):
+    """Do a worker's part of a region, for the rows of a batch or, to judge them, any rows; before them are others."""
     W2, new_W2 = weights.W2[source], weights.W2[1 - source]
     size = scratch.X.shape[1]
     first, last, part, parts, team = 0, padded_size(rows.size, size) // size, worker, workers, np.intp(0)
@@ -241,10 +255,11 @@ def work(region, X, rows, labels, rate, scale, source, weights, scratch, verdict
     own = own_scratch(scratch, worker, team)
     for start in range(first * size, min(last * size, rows.size), size):
         block, block_labels = rows[start : start + size], labels[start : start + size]
+        block_verdicts = verdicts_from(verdicts, before + start)
         if region == BACKWARD:
             if rows.size > size:
                 pack_rows(X, block, block_labels, scale, weights, own)
-            backward(block_labels, rate, weights, W2, new_W2, start, own, part, parts)
+            backward(block_labels, rate, weights, W2, new_W2, start, own, block_verdicts, part, parts)
         else:
             at = start if region == FORWARD else 0
             forward(X, block, block_labels, scale, weights, W2, at, own, part, parts)
@@ -252,7 +267,7 @@ def work(region, X, rows, labels, rate, scale, source, weights, scratch, verdict
             for g in range(padded_size(block.size, ROWS) // ROWS):
                 add_partial_logits(own.partial, g, own.logits[g])
                 judge_group(
-                    own.logits[g], weights.num_classes, labels, own.order, start, g * ROWS, block.size, verdicts
+                    own.logits[g], weights.num_classes, block_labels, own.order, g * ROWS, block.size, block_verdicts
                 )
 
 
@@ -260,7 +275,8 @@ def work(region, X, rows, labels, rate, scale, source, weights, scratch, verdict
 def run(X, rows, labels, batch, rate, short_rate, scale, learn, workers, weights, scratch, verdicts):
     """Step the weights, in place, over the mini-batches of X[rows], with the given number of workers.
 
-    Without learn, write the verdicts of the weights on X[rows] instead.
+    Write verdicts on X[rows] as well, each those of the weights before the step, unless verdicts are empty; without
+    learn, write nothing else.
     """
     size, regions = (batch, 2) if learn else (max(rows.size, 1), 1)
     batches = (rows.size + size - 1) // size
@@ -282,6 +298,7 @@ def run(X, rows, labels, batch, rate, short_rate, scale, learn, workers, weights
                 weights,
                 scratch,
                 verdicts,
+                start,
                 np.intp(0),
                 workers,
             )
@@ -298,6 +315,7 @@ def run(X, rows, labels, batch, rate, short_rate, scale, learn, workers, weights
                     weights,
                     scratch,
                     verdicts,
+                    start,
                     np.intp(worker),
                     workers,
                 )

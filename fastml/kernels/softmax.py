@@ -88,11 +88,10 @@ def scale_group(logits, scale):
 
 @helper
 def dlogits_group(logits, labels, order, first, rate, num_classes):
-    """Replace the logits of rows first to first + ROWS of a block by -rate * dlogits.
+    """Replace the softmax of rows first to first + ROWS of a block by -rate * dlogits.
 
     The label of row i is labels[order[i]].
     """
-    softmax_group(logits, num_classes)
     for k in range(num_classes):
         store_vector(load_vector(ROWS, logits, k) * -rate, logits, k)
     for i in range(first, min(first + ROWS, labels.size)):
@@ -100,15 +99,21 @@ def dlogits_group(logits, labels, order, first, rate, num_classes):
 
 
 @helper
-def judge_group(logits, num_classes, labels, order, start, first, count, verdicts):
-    """Write the verdicts on rows order[first : first + ROWS] of a block of count rows from start on.
+def verdicts_from(verdicts, start):
+    """Return the verdicts on the rows from start on; of none where none are wanted."""
+    return Verdicts(verdicts.losses[start:], verdicts.predictions[start:], verdicts.probabilities[start:])
+
+
+@helper
+def judge_group(logits, num_classes, labels, order, first, count, verdicts):
+    """Write the verdicts on rows order[first : first + ROWS] of count rows.
 
     The loss is log(sum(exp(z))) - z[label], the prediction the index of the highest logit, the first of equals. The
     logits are replaced by their softmax.
     """
     last = min(first + ROWS, count)
     for i in range(first, last):
-        row, r = start + order[i], i - first
+        row, r = order[i], i - first
         best = 0
         for k in range(1, num_classes):
             if logits[k, r] > logits[best, r] or (np.isnan(logits[k, r]) and not np.isnan(logits[best, r])):
@@ -117,7 +122,7 @@ def judge_group(logits, num_classes, labels, order, start, first, count, verdict
         verdicts.losses[row] = logits[best, r] - logits[bend(labels[row], num_classes), r]
     total = softmax_group(logits, num_classes)
     for i in range(first, last):
-        row, r = start + order[i], i - first
+        row, r = order[i], i - first
         verdicts.losses[row] += np.log(lane(total, r))
         if verdicts.probabilities.shape[0]:
             for k in range(num_classes):
@@ -132,4 +137,4 @@ def judge(logits, labels, order, group, verdicts):
             row = order[min(first + r, order.size - 1)]
             for k in range(logits.shape[1]):
                 group[k, r] = logits[row, k]
-        judge_group(group, group.shape[0], labels, order, 0, first, order.size, verdicts)
+        judge_group(group, group.shape[0], labels, order, first, order.size, verdicts)

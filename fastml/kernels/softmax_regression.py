@@ -28,7 +28,7 @@ from fastml.kernels.simd import (
     sum_tile,
     zero_tile,
 )
-from fastml.kernels.softmax import dlogits_group, judge_group, scale_group
+from fastml.kernels.softmax import dlogits_group, judge_group, scale_group, softmax_group, verdicts_from
 
 # Whether the kernels find the rows of X by their indices; these want them one behind the other.
 GATHERS = False
@@ -180,12 +180,16 @@ def add_gradients(gradients, parts, theta):
 
 
 @helper
-def learn_part(X, start, labels, rate, scale, num_classes, theta, order, logits, single, gradient):
-    """Write the gradient of a part of a batch, block after block."""
+def learn_part(X, start, labels, rate, scale, num_classes, theta, order, logits, single, gradient, verdicts):
+    """Write the gradient of a part of a batch, block after block, and the verdicts on it, if any are wanted."""
     for first in range(0, labels.size, BLOCK):
         block = labels[first : first + BLOCK]
         compute_logits(X, start + first, block.size, scale, theta, logits, single)
         for g in range(padded_size(block.size, ROWS) // ROWS):
+            if verdicts.losses.size:
+                judge_group(logits[g], num_classes, block, order, g * ROWS, block.size, verdicts_from(verdicts, first))
+            else:
+                softmax_group(logits[g], num_classes)
             dlogits_group(logits[g], block, order, g * ROWS, rate * scale, num_classes)
         compute_gradient(X, start + first, block.size, logits, gradient, first == 0)
 
@@ -199,12 +203,20 @@ def judge(X, start, labels, scale, weights, scratch, verdicts, worker, workers):
         count = min(BLOCK, labels.size - begin)
         compute_logits(X, start + begin, count, scale, weights.theta, logits, scratch.single[worker])
         for g in range(padded_size(count, ROWS) // ROWS):
-            judge_group(logits[g], weights.num_classes, labels, scratch.order, begin, g * ROWS, count, verdicts)
+            judge_group(
+                logits[g],
+                weights.num_classes,
+                labels[begin:],
+                scratch.order,
+                g * ROWS,
+                count,
+                verdicts_from(verdicts, begin),
+            )
 
 
 @helper
-def work(X, start, labels, parts_before, step, rate, scale, learn, weights, scratch, verdicts, worker, workers):
-    """Do a worker's part of a batch, whose first row in X is start."""
+def work(X, start, labels, parts_before, step, rate, scale, learn, weights, scratch, verdicts, before, worker, workers):
+    """Do a worker's part of a batch, whose first row in X is start, and before which the slice has others."""
     if not learn:
         judge(X, start, labels, scale, weights, scratch, verdicts, worker, workers)
         return
@@ -228,6 +240,7 @@ def work(X, start, labels, parts_before, step, rate, scale, learn, weights, scra
             scratch.logits[worker],
             scratch.single[worker],
             gradients[p],
+            verdicts_from(verdicts, before + begin * ROWS),
         )
 
 
@@ -235,7 +248,8 @@ def work(X, start, labels, parts_before, step, rate, scale, learn, weights, scra
 def run(X, rows, labels, batch, rate, short_rate, scale, learn, workers, weights, scratch, verdicts):
     """Step theta, in place, over the mini-batches of X[rows], with the given number of workers.
 
-    Without learn, write the verdicts of theta on X[rows] instead.
+    Write verdicts on X[rows] as well, each those of theta before the step, unless verdicts are empty; without learn,
+    write nothing else.
     """
     size = batch if learn else max(rows.size, 1)
     parts = np.intp(0)
@@ -255,6 +269,7 @@ def run(X, rows, labels, batch, rate, short_rate, scale, learn, workers, weights
                 weights,
                 scratch,
                 verdicts,
+                start,
                 np.intp(0),
                 workers,
             )
@@ -272,6 +287,7 @@ def run(X, rows, labels, batch, rate, short_rate, scale, learn, workers, weights
                     weights,
                     scratch,
                     verdicts,
+                    start,
                     np.intp(worker),
                     workers,
                 )
