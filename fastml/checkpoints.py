@@ -5,13 +5,15 @@ It is a file of weights (`fastml.weights`) with the state among its settings, so
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastml.files import check_destination, remove_leftovers
+from fastml.files import check_destination, locked_directory, remove_leftovers
 from fastml.history import EpochResult, History
 from fastml.weights import load_weights, save_weights
 
@@ -29,7 +31,7 @@ class Checkpoint:
     Parameters
     ----------
     directory : str or os.PathLike
-        Where it lies; made, in a directory that exists, by the first `save`.
+        Where it lies.
     run : dict
         What decides, with the weights, how the run goes on: names that people understand, with what JSON can express.
     num_examples, batch : int
@@ -40,6 +42,20 @@ class Checkpoint:
         self.path = Path(directory, FILE_NAME)
         self.run = run
         self.num_examples, self.batch = num_examples, batch
+
+    @contextmanager
+    def held(self, make: bool) -> Iterator[None]:
+        """Keep other runs out of the directory, and make it if need be.
+
+        Raises
+        ------
+        OSError
+            If there is no such directory; BlockingIOError if another run is kept in it now.
+        """
+        if make:
+            self.path.parent.mkdir(exist_ok=True)
+        with locked_directory(self.path.parent):
+            yield
 
     def begin(self, history: History) -> None:
         """Save the state before the first epoch; refuse a directory that holds a checkpoint or can't take one.
@@ -53,7 +69,6 @@ class Checkpoint:
         """
         if self.path.exists():
             raise CheckpointError(f"{self.path} is there already: resume it, or take another directory")
-        self.path.parent.mkdir(exist_ok=True)
         check_destination(self.path)
         self.save(history, 0, 0.0)
 

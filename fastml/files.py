@@ -1,4 +1,4 @@
-"""Writing files: all of a file, or what was there before."""
+"""Writing files: all of a file, or what was there before; and by one process at a time."""
 
 import glob
 import os
@@ -7,6 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BufferedWriter
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None
 
 # Called with what is done of a file, or of its source, and the whole of it; in bytes or in examples.
 Progress = Callable[[int, int], object]
@@ -54,6 +59,7 @@ def replacing(path: str | os.PathLike) -> Iterator[BufferedWriter]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        _sync_directory(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -100,3 +106,61 @@ def check_destination(path: str | os.PathLike) -> None:
         raise FileExistsError(f"{path} cannot be written: it is not a regular file")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise PermissionError(f"{path} cannot be written: no permission to write to the directory {path.parent}")
+
+
+def lock(descriptor: int, path: str | os.PathLike) -> None:
+    """Keep other processes from locking an open file or directory until it is closed, where the system has such locks.
+
+    Parameters
+    ----------
+    descriptor : int
+        Of the open file.
+    path : str or os.PathLike
+        Its name, for the error.
+
+    Raises
+    ------
+    BlockingIOError
+        If another process, or another part of this one, holds the lock.
+    """
+    if fcntl is not None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BlockingIOError(error.errno, "another process is writing there", os.fspath(path)) from error
+
+
+@contextmanager
+def locked_directory(directory: str | os.PathLike) -> Iterator[None]:
+    """Hold the `lock` of a directory.
+
+    Parameters
+    ----------
+    directory : str or os.PathLike
+        It must exist.
+
+    Raises
+    ------
+    OSError
+        If it cannot be opened; BlockingIOError if it is locked already.
+    """
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        lock(descriptor, directory)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _sync_directory(directory: Path) -> None:
+    """Flush the names in a directory to the disk, where the system lets us open it: a rename may be lost else."""
+    if os.name != "posix" or not os.access(directory, os.R_OK):
+        return
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -3,8 +3,8 @@
 import math
 import os
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -74,18 +74,21 @@ class Run:
         self.checkpoint: Checkpoint | None = None
         self.saved_at = time.monotonic()
 
-    def keep_in(self, directory: str | os.PathLike, resume: bool) -> None:
-        """Save the state in a directory from now on; with resume, first go back to the state that it holds."""
+    @contextmanager
+    def kept_in(self, directory: str | os.PathLike, resume: bool) -> Iterator[None]:
+        """Save the state in a directory; with resume, first go back to the state that it holds."""
         self.checkpoint = Checkpoint(directory, self.describe(), self.num_examples, self.settings.batch)
-        if resume:
-            self.row, self.seconds = self.checkpoint.load(self.history)
-            begun = len(self.history) + (self.row > 0)
-            if begun > self.settings.epochs:
-                raise CheckpointError(
-                    f"{self.checkpoint.path} is in epoch {begun}, beyond the {self.settings.epochs} asked for"
-                )
-        else:
-            self.checkpoint.begin(self.history)
+        with self.checkpoint.held(make=not resume):
+            if resume:
+                self.row, self.seconds = self.checkpoint.load(self.history)
+                begun = len(self.history) + (self.row > 0)
+                if begun > self.settings.epochs:
+                    raise CheckpointError(
+                        f"{self.checkpoint.path} is in epoch {begun}, beyond the {self.settings.epochs} asked for"
+                    )
+            else:
+                self.checkpoint.begin(self.history)
+            yield
 
     def describe(self) -> dict[str, object]:
         """Return what a run that goes on from a checkpoint must share with the one that left it."""

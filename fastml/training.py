@@ -245,7 +245,8 @@ def train(
 ) -> History:
     """Train, keeping the state of the run in a directory if one is named."""
     if checkpoint is not None:
-        run.keep_in(checkpoint, resume)
-    elif resume:
+        with run.kept_in(checkpoint, resume):
+            return run.train(verbose, callback)
+    if resume:
         raise ValueError("resume needs checkpoint, the directory that the run was kept in")
     return run.train(verbose, callback)

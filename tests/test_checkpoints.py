@@ -20,6 +20,7 @@ from fastml.cli import main
 from fastml.cli.signals import Stopped, stopping_between_slices
 from fastml.datasets import write_idx
 from fastml.epochs import nn_epoch
+from fastml.files import locked_directory
 from fastml.weights import load_weights, save_weights
 from tests.problems import make_problem
 
@@ -178,7 +179,7 @@ def command(data, directory, *more):
 @pytest.mark.parametrize("slice", [1, 4, 11])
 def test_signal_stops_the_command_with_a_checkpoint(capsys, monkeypatch, tmp_path, data, signum, slice):
     @contextmanager
-    def signalling():
+    def signalling(*unit):
         def progress(done, total, loss):
             nonlocal slice
             slice -= 1
@@ -268,6 +269,18 @@ def test_checkpoint_in_the_way(capsys, tmp_path, data, finished):
     (tmp_path / "checkpoint.npz").write_bytes(finished)
     assert "is there already" in refuse(capsys, command(data, tmp_path))
     assert (tmp_path / "checkpoint.npz").read_bytes() == finished
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_directory_of_a_run_that_goes_on(capsys, tmp_path, data, finished, resume):
+    if resume:
+        (tmp_path / "checkpoint.npz").write_bytes(finished)
+    before = list(tmp_path.iterdir())
+    argv = command(data, tmp_path, *["--resume"] * resume)
+    with locked_directory(tmp_path):
+        assert f"another process is writing there: '{tmp_path}'" in refuse(capsys, argv)
+    assert list(tmp_path.iterdir()) == before
+    assert main(argv) == 0
 
 
 def test_nothing_to_resume(capsys, tmp_path, data):

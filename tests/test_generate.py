@@ -224,7 +224,7 @@ def test_two_at_once(tmp_path, whole):
 
     def second(done, count):
         if done:
-            with pytest.raises(BlockingIOError, match=f"another process is writing it: .*{PART}"):
+            with pytest.raises(BlockingIOError, match=f"another process is writing there: .*{PART}"):
                 generate_mnist(directory, COUNT, seed=4)
 
     generate_mnist(directory, COUNT, seed=3, progress=second)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from fastml.datasets import IdxError, open_idx, read_idx, write_idx
+from fastml.datasets import IdxError, read_idx, write_idx
 
 MIB = 2**20
 COMPRESS = {"plain": bytes, "gzip": gzip.compress, "xz": lzma.compress}
@@ -230,78 +230,3 @@ def test_write_replaces_and_gives_the_usual_permissions(tmp_path):
         assert read_idx(path).tolist() == values
     assert path.stat().st_mode == usual.stat().st_mode
     assert set(tmp_path.iterdir()) == {path, usual}
-
-
-@every_type
-@pytest.mark.parametrize("shape", [(3,), (1, 3, 1), (0,), (0, 28, 28), ()])
-def test_maps_what_is_in_the_file(tmp_path, shape, code, letter, dtype, values):
-    path = tmp_path / "array"
-    array = np.resize(np.array(values, dtype), shape)
-    write_idx(path, array)
-    mapped = open_idx(str(path))
-    assert isinstance(mapped, np.memmap)
-    assert (mapped.dtype, mapped.shape) == (np.dtype(dtype).newbyteorder(">"), shape)
-    assert not mapped.flags.writeable
-    assert mapped.flags.c_contiguous
-    np.testing.assert_array_equal(mapped, array)
-
-
-def test_rows_of_mapped_images_are_still_the_map(tmp_path):
-    path = tmp_path / "images"
-    write_idx(path, np.arange(24, dtype=np.uint8).reshape(4, 3, 2))
-    images = open_idx(path)
-    rows = images.reshape(len(images), 6)
-    assert np.shares_memory(rows, images)
-    with open(path, "r+b") as file:
-        file.seek(16 + 8)
-        file.write(b"\xff")
-    assert rows[1].tolist() == [6, 7, 255, 9, 10, 11]
-
-
-def test_map_keeps_the_file_that_is_replaced(tmp_path):
-    path = tmp_path / "array"
-    write_idx(path, np.arange(5, dtype=np.uint8))
-    mapped = open_idx(path)
-    write_idx(path, np.zeros(1, np.uint8))
-    assert mapped.tolist() == [0, 1, 2, 3, 4]
-
-
-def test_mapping_takes_no_memory(tmp_path):
-    path = tmp_path / "array"
-    path.write_bytes(idx_bytes(0x08, (2**32 - 1,)))
-    os.truncate(path, 8 + 2**32 - 1)
-    tracemalloc.start()
-    try:
-        assert open_idx(path)[-1] == 0
-        assert tracemalloc.get_traced_memory()[1] < MIB
-    finally:
-        tracemalloc.stop()
-
-
-@pytest.mark.parametrize("name", ["gzip", "xz"])
-def test_compressed_file_is_not_mapped(tmp_path, name):
-    refuse(tmp_path / "array", COMPRESS[name](SMALL), "compressed file; decompress it.*read_idx", open_idx)
-
-
-@pytest.mark.parametrize(
-    ("data", "match"),
-    [
-        (b"", "found 0 bytes, an IDX header has 4 or more"),
-        (b"<html>", "found magic number 0x3c68746d"),
-        (SMALL[:7], "found a header of 7 bytes, 2 dimensions need 12"),
-        (SMALL[:-1], r"found 11 bytes of data, int16 of shape \(2, 3\) needs 12"),
-        (SMALL + b"x", r"found 13 or more bytes of data, int16 of shape \(2, 3\) needs 12"),
-        (idx_bytes(0x0E, (2**32 - 1,) * 255, bytes(100)), "found 100 bytes of data"),
-        (idx_bytes(0x08, (1,) * 65, b"x"), "need one that NumPy can hold"),
-        (idx_bytes(0x0E, (2**32 - 1, 2**32 - 1, 0)), "need one that NumPy can hold"),
-    ],
-)
-def test_map_refuses_what_reading_refuses(tmp_path, data, match):
-    for read in (open_idx, read_idx):
-        refuse(tmp_path / "array", data, match, read)
-
-
-@pytest.mark.parametrize(("name", "error"), [("missing", FileNotFoundError), (".", OSError)])
-def test_file_that_cannot_be_mapped_stays_an_os_error(tmp_path, name, error):
-    with pytest.raises(error):
-        open_idx(tmp_path / name)

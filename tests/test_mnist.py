@@ -125,8 +125,9 @@ def test_plain_file_comes_before_compressed_ones(tmp_path):
     assert load_mnist(tmp_path, raw=True)[0][0].shape == (1, 1)
 
 
-@pytest.mark.parametrize(("suffix", "mapped"), [("", True), (".gz", False)])
-def test_plain_images_are_mapped(tmp_path, suffix, mapped):
+@pytest.mark.parametrize(("suffix", "most", "mapped"), [("", 8, True), (".gz", 8, False), (".gz", 7, True)])
+def test_plain_and_large_images_are_mapped(tmp_path, monkeypatch, suffix, most, mapped):
+    monkeypatch.setattr("fastml.datasets.mnist.MOST_BYTES", most)
     for name in NAMES:
         array = np.arange(8, dtype=np.uint8)
         write_idx(tmp_path / f"{name}{suffix}", array.reshape(2, 2, 2) if "images" in name else array[:2])

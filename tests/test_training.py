@@ -50,7 +50,7 @@ def test_table_callback_and_progress(train, sets, capsys):
         epochs=5,
         batch=16,
         callback=lambda history: seen.append(len(history)) or len(history) == 2,
-        progress=lambda *numbers: heard.append(numbers),
+        progress=lambda done, total, loss: heard.append((done, total)),
     )
     assert seen == [1, 2]
     # Each epoch, and its evaluation on the training set and on the test set.

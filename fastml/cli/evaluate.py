@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastml.cli.arguments import PIXEL_SCALE, check_outputs, data_directory, name_ending
+from fastml.cli.progress import progress_bar
 from fastml.datasets import load_mnist
 from fastml.evaluation import evaluate, predict
 from fastml.weights import load_weights
@@ -26,7 +27,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Print the loss, the error and the confusion matrix of saved weights on the test set."""
     plotting = check_outputs(arguments.plot)
     weights, _ = load_weights(arguments.file)
-    _, (X, y) = load_mnist(arguments.data, raw=True)
+    with progress_bar("B") as progress:
+        _, (X, y) = load_mnist(arguments.data, raw=True, progress=progress)
     loss, err = evaluate(X, y, *weights, scale=PIXEL_SCALE)
     if not math.isfinite(loss):
         raise FloatingPointError(f"the loss of {arguments.file} is {loss}")

@@ -52,7 +52,8 @@ def run(arguments: argparse.Namespace) -> None:
     plotting = check_outputs(arguments.save, arguments.log, arguments.plot)
     if arguments.threads is not None:
         numba.set_num_threads(arguments.threads)
-    train_set, test_set = load_mnist(arguments.data, raw=True)
+    with progress_bar("B") as progress:
+        train_set, test_set = load_mnist(arguments.data, raw=True, progress=progress)
 
     names = ("lr", "schedule", "batch", "shuffle", "seed")
     settings = {name: getattr(arguments, name) for name in names}

@@ -5,7 +5,7 @@
 - `deform`: small random deformations of images
 - `generate_mnist`: MNIST as large as one likes, made of deformations
 - `read_idx`, `write_idx`: any array from and to an IDX file, plain or compressed
-- `open_idx`: a plain IDX file mapped into memory, for data larger than it
+- `open_idx`: an IDX file mapped into memory, for data larger than it
 - `IdxError`: the ValueError of a file that is not what it should be
 
 In modules of their own: `fastml.datasets.fetch`, which downloads other sets (it needs pooch), and
@@ -14,7 +14,8 @@ In modules of their own: `fastml.datasets.fetch`, which downloads other sets (it
 
 from .deformation import deform
 from .generate import generate_mnist
-from .idx import IdxError, open_idx, read_idx, write_idx
+from .idx import IdxError, read_idx, write_idx
+from .mapped_idx import open_idx
 from .mnist import load_mnist, parse_mnist
 
 __all__ = [

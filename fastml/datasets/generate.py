@@ -11,16 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastml import checks
-from fastml.files import Progress
+from fastml.files import Progress, lock
 
 from .deformation import deform
-from .idx import idx_header, open_idx, write_idx
+from .idx import idx_header, write_idx
+from .mapped_idx import open_idx
 from .mnist import IMAGES, LABELS, load_mnist
-
-try:
-    import fcntl
-except ImportError:  # not on Windows
-    fcntl = None
 
 SIDE = 28
 UINT8 = np.dtype(np.uint8)
@@ -135,7 +131,7 @@ def generate_mnist(directory: str | os.PathLike, count: int, seed: int = 0, prog
     else:
         directory.mkdir(exist_ok=True)
         with open(part, "a+b", buffering=0) as file:
-            lock(file)
+            lock(file.fileno(), part)
             complete(file, series, progress)
             write_all(directory, missing)
         # Last, so that where the images are, all is; and closed, as not every system renames what is open.
@@ -182,15 +178,6 @@ def complete(file: FileIO, series: Series, progress: Progress | None) -> None:
         writing.result()
     if progress is not None:
         progress(series.count, series.count)
-
-
-def lock(file: FileIO) -> None:
-    """Keep other processes from writing the file until it is closed, where the system has such locks."""
-    if fcntl is not None:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BlockingIOError(error.errno, "another process is writing it", file.name) from error
 
 
 def append(file: FileIO, data: bytes | NDArray[np.uint8]) -> None:

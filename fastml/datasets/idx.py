@@ -1,4 +1,4 @@
-"""Read, map and write IDX, the format that MNIST and the data sets modelled on it are published in.
+"""Read and write IDX, the format that MNIST and the data sets modelled on it are published in.
 
 An IDX file is two zero bytes, one byte for the type of the elements, one byte for the number of dimensions, every
 dimension as a big-endian uint32, then the elements, big-endian, the last index running fastest. The types are
@@ -45,7 +45,7 @@ _XZ_MAGIC = b"\xfd7zXZ\0"
 DAMAGED_STREAM_ERRORS = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError)
 
 # MNIST's training images through gzip: 0.24 s in chunks of 64 KiB, 0.18 s from 1 MiB on.
-_CHUNK_BYTES = 2**20
+CHUNK_BYTES = 2**20
 
 # MNIST's training images: 9.8 MB in 1.2 s at level 6, 9.6 MB in 14.8 s at level 9.
 _GZIP_LEVEL = 6
@@ -94,74 +94,19 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
     name = os.fspath(path)
     with open(name, "rb") as file, decompressed(file) as stream:
         try:
-            dtype, shape = _read_header(stream, name)
+            dtype, shape = read_header(stream, name)
             claimed = math.prod(shape) * dtype.itemsize
             if stream is file:
-                _check_size(os.fstat(file.fileno()).st_size - file.tell(), claimed, dtype, shape, name)
+                check_size(os.fstat(file.fileno()).st_size - file.tell(), claimed, dtype, shape, name)
                 # MNIST's training images, plain: 0.048 s through the growing buffer, 0.010 s through fromfile.
                 data = np.fromfile(file, np.uint8)
             else:
                 data = np.frombuffer(_read_at_most(stream, claimed + 1), np.uint8)
         except DAMAGED_STREAM_ERRORS as error:
             raise IdxError(f"{name}: found a damaged compressed stream ({error}), need a whole one") from error
-    _check_size(len(data), claimed, dtype, shape, name)
-    array = _shaped(data, dtype, shape, name)
+    check_size(len(data), claimed, dtype, shape, name)
+    array = shaped(data, dtype, shape, name)
     return array if dtype.isnative else array.byteswap(inplace=True).view(dtype.newbyteorder("="))
-
-
-def open_idx(path: str | os.PathLike) -> np.memmap:
-    """Map an uncompressed IDX file, read-only: an array that may be larger than memory, read as it is used.
-
-    The operating system reads a page of the file when an element on it is used, and drops it when it needs the memory.
-    Reshaping copies nothing: images of shape (count, 28, 28) become rows for the epoch functions with
-    ``images.reshape(len(images), 784)``, which still is the map.
-
-    Parameters
-    ----------
-    path : str or os.PathLike
-        A regular file, not compressed.
-
-    Returns
-    -------
-    memmap
-        The elements in the shape of the header, which may be ``()``, as they lie in the file: uint8, int8, or
-        big-endian int16, int32, float32 or float64, not always aligned. C-contiguous and read-only.
-
-    Raises
-    ------
-    IdxError
-        If the file is compressed, or for what `read_idx` refuses in a plain file.
-    OSError
-        If the file is missing or cannot be mapped.
-
-    Notes
-    -----
-    While it is mapped, the file must not get shorter: using an element that is no longer there ends the process, by the
-    signal SIGBUS. So never rewrite it in place. Write another file and rename it, as `write_idx` does: then the map
-    keeps the old one.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from pathlib import Path
-    >>> with tempfile.TemporaryDirectory() as directory:
-    ...     path = Path(directory, "images")
-    ...     write_idx(path, np.arange(8, dtype=np.uint8).reshape(2, 2, 2))
-    ...     X = open_idx(path).reshape(2, 4)
-    ...     X[1].tolist()
-    [4, 5, 6, 7]
-    """
-    name = os.fspath(path)
-    with open(name, "rb") as file:
-        if decompressed(file) is not file:
-            raise IdxError(f"{name}: found a compressed file; decompress it to map it, or use read_idx")
-        dtype, shape = _read_header(file, name)
-        claimed = math.prod(shape) * dtype.itemsize
-        offset = file.tell()
-        _check_size(os.fstat(file.fileno()).st_size - offset, claimed, dtype, shape, name)
-        # Never empty for the operating system, which maps whole pages: the header is on the first.
-        data = np.memmap(file, np.uint8, "r", offset, (claimed,))
-    return _shaped(data, dtype, shape, name)
 
 
 def write_idx(path: str | os.PathLike, array: ArrayLike) -> None:
@@ -234,7 +179,7 @@ def _compressed(file: BufferedWriter, name: str) -> AbstractContextManager[Binar
     return nullcontext(file)
 
 
-def _read_header(stream: BinaryIO, name: str) -> tuple[np.dtype, tuple[int, ...]]:
+def read_header(stream: BinaryIO, name: str) -> tuple[np.dtype, tuple[int, ...]]:
     """Return the dtype and shape that the header claims, and leave `stream` at the first element."""
     magic = stream.read(4)
     if len(magic) < 4:
@@ -251,19 +196,19 @@ def _read_header(stream: BinaryIO, name: str) -> tuple[np.dtype, tuple[int, ...]
 def _read_at_most(stream: BinaryIO, limit: int) -> bytearray:
     """Read to the end of `stream` or to `limit` bytes; memory grows with what arrives, whatever `limit` is."""
     data = bytearray()
-    while chunk := stream.read(min(_CHUNK_BYTES, limit - len(data))):
+    while chunk := stream.read(min(CHUNK_BYTES, limit - len(data))):
         data += chunk
     return data
 
 
-def _check_size(found: int, claimed: int, dtype: np.dtype, shape: tuple[int, ...], name: str) -> None:
+def check_size(found: int, claimed: int, dtype: np.dtype, shape: tuple[int, ...], name: str) -> None:
     """Refuse an array whose `found` bytes are not the `claimed` ones of its header."""
     if found != claimed:
         bound = "or more " if found > claimed else ""
         raise IdxError(f"{name}: found {found} {bound}bytes of data, {dtype.name} of shape {shape} needs {claimed}")
 
 
-def _shaped(data: np.ndarray, dtype: np.dtype, shape: tuple[int, ...], name: str) -> np.ndarray:
+def shaped(data: np.ndarray, dtype: np.dtype, shape: tuple[int, ...], name: str) -> np.ndarray:
     """Return bytes as the array that the header claims, without a copy."""
     try:
         return data.view(dtype).reshape(shape)

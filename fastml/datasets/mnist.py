@@ -10,11 +10,16 @@ from pathlib import Path
 
 import numpy as np
 
-from .idx import IdxError, decompressed, open_idx, read_idx
+from fastml.files import Progress
+
+from .idx import IdxError, read_idx
+from .mapped_idx import open_or_read_idx
 
 IMAGES = ("train-images-idx3-ubyte", "t10k-images-idx3-ubyte")
 LABELS = ("train-labels-idx1-ubyte", "t10k-labels-idx1-ubyte")
 _SUFFIXES = ("", ".gz", ".xz")
+# Compressed images of more bytes are not read into memory, but unpacked beside themselves and mapped.
+MOST_BYTES = 1 << 27
 
 
 def parse_mnist(image_filename: str | os.PathLike, label_filename: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
@@ -61,7 +66,7 @@ def parse_mnist(image_filename: str | os.PathLike, label_filename: str | os.Path
 
 
 def load_mnist(
-    data_dir: str | os.PathLike | None = None, *, raw: bool = False
+    data_dir: str | os.PathLike | None = None, *, raw: bool = False, progress: Progress | None = None
 ) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """Load the training set and the test set of MNIST, without a download.
 
@@ -73,7 +78,10 @@ def load_mnist(
         with ``.gz`` or ``.xz``, the first of these that is there. By default, the MNIST inside the package.
     raw : bool, default False
         Keep the pixels as uint8, 0 to 255: a quarter of the memory. Images that are not compressed are not even read,
-        but mapped, read-only (see `fastml.datasets.open_idx`): there may be more of them than memory holds.
+        but mapped, read-only: there may be more of them than memory holds. Compressed ones of more than 134 MB are
+        unpacked for that, once, beside themselves (see `fastml.datasets.open_idx`).
+    progress : callable, optional
+        Called as ``progress(done, total)``, in bytes, while images are unpacked.
 
     Returns
     -------
@@ -87,6 +95,8 @@ def load_mnist(
         If one of the four files is not in `data_dir`.
     IdxError
         If the files are not images and labels that belong together (see `parse_mnist`).
+    OSError
+        If a file cannot be read, or there is no space to unpack it.
 
     Notes
     -----
@@ -102,17 +112,21 @@ def load_mnist(
     with ExitStack() as stack:
         images = [stack.enter_context(as_file(_find(directory, name))) for name in IMAGES]
         labels = [stack.enter_context(as_file(_find(directory, name))) for name in LABELS]
-        # Inflating and dividing release the GIL: the test set is done while the training set still is at it.
-        with ThreadPoolExecutor(max_workers=2) as pool:
-            train, test = pool.map(_read_pixels if raw else parse_mnist, images, labels)
+        if raw:
+            # One after the other, in the thread that Ctrl-C comes to: unpacking may take minutes.
+            train, test = (_read_pixels(*paths, progress) for paths in zip(images, labels, strict=True))
+        else:
+            # Inflating and dividing release the GIL: the test set is done while the training set still is at it.
+            with ThreadPoolExecutor(max_workers=2) as pool:
+                train, test = pool.map(parse_mnist, images, labels)
     return train, test
 
 
-def _read_pixels(image_filename: str | os.PathLike, label_filename: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
+def _read_pixels(
+    image_filename: str | os.PathLike, label_filename: str | os.PathLike, progress: Progress | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the images as rows of pixels, (num_examples, input_dim), and the labels, (num_examples,); both uint8."""
-    with open(image_filename, "rb") as file:
-        is_plain = decompressed(file) is file
-    images, y = (open_idx if is_plain else read_idx)(image_filename), read_idx(label_filename)
+    images, y = open_or_read_idx(image_filename, MOST_BYTES, progress), read_idx(label_filename)
     if images.dtype != np.uint8 or images.ndim < 2:
         raise IdxError(
             f"{image_filename}: found {images.dtype.name} of shape {images.shape}, "

@@ -1,0 +1,148 @@
+"""Map IDX files that may be larger than memory; compressed ones are unpacked beside themselves first."""
+
+import errno
+import math
+import os
+import shutil
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from fastml.files import Progress, replacing
+
+from .idx import (
+    CHUNK_BYTES,
+    DAMAGED_STREAM_ERRORS,
+    IdxError,
+    check_size,
+    decompressed,
+    idx_header,
+    read_header,
+    read_idx,
+    shaped,
+)
+
+SUFFIXES = (".gz", ".xz")
+
+
+def open_idx(path: str | os.PathLike, *, progress: Progress | None = None) -> np.memmap:
+    """Map an IDX file, read-only: an array that may be larger than memory, read as it is used.
+
+    The operating system reads a page of the file when an element on it is used, and drops it when it needs the memory.
+    Reshaping copies nothing: images of shape (count, 28, 28) become rows for the epoch functions with
+    ``images.reshape(len(images), 784)``, which still is the map.
+
+    A file that is compressed with gzip or xz, and named so, is unpacked first, once: beside it, under its name without
+    ``.gz`` or ``.xz``. The unpacked file is whole or not there at all; if it is there already, it is mapped.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        A regular file.
+    progress : callable, optional
+        Called as ``progress(done, total)``, in bytes of the unpacked file, while it is written.
+
+    Returns
+    -------
+    memmap
+        The elements in the shape of the header, which may be ``()``, as they lie in the file: uint8, int8, or
+        big-endian int16, int32, float32 or float64, not always aligned. C-contiguous and read-only.
+
+    Raises
+    ------
+    IdxError
+        For what `read_idx` refuses, or if a file is compressed but its name does not end so, or if the file that it
+        would be unpacked to is there with another dtype or shape.
+    OSError
+        If the file is missing or cannot be mapped, or unpacked: the free space on the disk is looked at before.
+
+    Notes
+    -----
+    While it is mapped, the file must not get shorter: using an element that is no longer there ends the process, by the
+    signal SIGBUS. So never rewrite it in place. Write another file and rename it, as `write_idx` does: then the map
+    keeps the old one.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from fastml.datasets import write_idx
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     path = Path(directory, "images")
+    ...     write_idx(path, np.arange(8, dtype=np.uint8).reshape(2, 2, 2))
+    ...     X = open_idx(path).reshape(2, 4)
+    ...     X[1].tolist()
+    [4, 5, 6, 7]
+    """
+    name = os.fspath(path)
+    with open(name, "rb") as file, decompressed(file) as stream:
+        try:
+            header = read_header(stream, name)
+            if stream is file:
+                return _map(file, header, name)
+            unpacked = _unpacked_path(name)
+            if not unpacked.exists():
+                _unpack(stream, header, name, unpacked, progress)
+        except DAMAGED_STREAM_ERRORS as error:
+            raise IdxError(f"{name}: found a damaged compressed stream ({error}), need a whole one") from error
+    with open(unpacked, "rb") as file:
+        found = read_header(file, str(unpacked))
+        if found != header:
+            raise IdxError(
+                f"{unpacked}: found {found[0].name} of shape {found[1]}, need what {name} holds, {header[0].name} of "
+                f"shape {header[1]}; remove it, and it is unpacked anew"
+            )
+        return _map(file, header, str(unpacked))
+
+
+def open_or_read_idx(path: str | os.PathLike, most: int, progress: Progress | None = None) -> np.ndarray:
+    """Read a compressed file whose header claims up to `most` bytes into memory, and map any other."""
+    name = os.fspath(path)
+    with open(name, "rb") as file, decompressed(file) as stream:
+        try:
+            dtype, shape = read_header(stream, name)
+        except DAMAGED_STREAM_ERRORS:
+            return read_idx(path)  # which says what is wrong
+        if stream is not file and math.prod(shape) * dtype.itemsize <= most:
+            return read_idx(path)
+    return open_idx(path, progress=progress)
+
+
+def _map(file: BinaryIO, header: tuple[np.dtype, tuple[int, ...]], name: str) -> np.memmap:
+    """Return the elements of a plain file, whose header was read, as a map."""
+    dtype, shape = header
+    claimed, offset = math.prod(shape) * dtype.itemsize, file.tell()
+    check_size(os.fstat(file.fileno()).st_size - offset, claimed, dtype, shape, name)
+    # Never empty for the operating system, which maps whole pages: the header is on the first.
+    return shaped(np.memmap(file, np.uint8, "r", offset, (claimed,)), dtype, shape, name)
+
+
+def _unpacked_path(name: str) -> Path:
+    """Return where a compressed file is unpacked to."""
+    path = Path(name)
+    if path.suffix not in SUFFIXES:
+        raise IdxError(f"{name}: found a compressed file, to be mapped its name must end in {' or '.join(SUFFIXES)}")
+    return path.with_suffix("")
+
+
+def _unpack(
+    stream: BinaryIO, header: tuple[np.dtype, tuple[int, ...]], name: str, unpacked: Path, progress: Progress | None
+) -> None:
+    """Write what follows the header in a compressed file, and a header like it, to another file: all of it, or none."""
+    dtype, shape = header
+    claimed, free = math.prod(shape) * dtype.itemsize, shutil.disk_usage(unpacked.parent).free
+    if claimed > free:
+        message = f"{claimed / 1e9:,.2f} GB are needed to unpack it, {free / 1e9:,.2f} GB are free"
+        raise OSError(errno.ENOSPC, message, name)
+    with replacing(unpacked) as file:
+        file.write(idx_header(dtype, shape))
+        done = 0
+        while chunk := stream.read(min(CHUNK_BYTES, claimed + 1 - done)):
+            done += len(chunk)
+            if done > claimed:
+                break
+            file.write(chunk)
+            if progress is not None:
+                progress(done, claimed)
+        check_size(done, claimed, dtype, shape, name)
