@@ -19,8 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy_epochs
 from numpy.typing import NDArray
+from suites import numpy_epochs
 
 import fastml
 from fastml.roofline import Roofline, machine_facts
