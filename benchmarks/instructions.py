@@ -53,7 +53,7 @@ def count() -> list[float]:
         one_thread = {"NUMBA_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
         environment = os.environ | CPU | one_thread | {"NUMBA_CACHE_DIR": directory}
         epochs = [sys.executable, __file__, "--epochs"]
-        subprocess.run(epochs, env=environment, check=True)  # fills the cache: to compile in Valgrind takes minutes
+        subprocess.run(epochs, env=environment, check=True)  # fills the cache: Valgrind has nothing to compile
         out = Path(directory, "counts")
         valgrind = ["valgrind", "--quiet", "--tool=callgrind", f"--dump-before={MARK}", f"--callgrind-out-file={out}"]
         subprocess.run([*valgrind, *epochs], env=environment, check=True)

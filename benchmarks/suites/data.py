@@ -8,7 +8,7 @@ from fastml import datasets
 
 from . import problems
 
-# Each takes 10 ms to 1 s, as in epochs.
+# The file is mapped in 0.3 ms, all else takes 8 ms to 0.4 s. As in epochs.
 number = 1
 repeat = (2, 5, 2.0)
 warmup_time = 0.2

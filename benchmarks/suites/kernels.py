@@ -9,7 +9,7 @@ import numba
 
 from . import problems
 
-# A step takes 1 to 100 us, and to hand these arrays over from Python some: it is repeated where it is compiled.
+# A step takes 2 to 130 us, and to hand these arrays over from Python some: it is repeated where it is compiled.
 REPEATS = 100
 number = 1
 repeat = (5, 20, 0.5)
