@@ -5,6 +5,7 @@ python benchmarks/compare.py --grid         synthetic data of many shapes, densi
 """
 
 import argparse
+import datetime
 import functools
 import itertools
 import json
@@ -18,11 +19,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy_epochs
 from numpy.typing import NDArray
-from roofline import Roofline, machine_facts
+from suites import numpy_epochs
 
 import fastml
+from fastml.roofline import Roofline, machine_facts
 
 LIBRARIES = ("OPENBLAS", "OMP", "MKL", "BLIS", "NUMBA")
 # After a product the threads of OpenBLAS, and after a parallel region those of OpenMP, spin for a while before they
@@ -152,6 +153,12 @@ CASES = (
 )
 
 
+def facts_of_run() -> dict[str, str]:
+    """Return what the machine and its software are, how many threads NumPy has, and the date."""
+    threads = os.environ.get("OPENBLAS_NUM_THREADS", "as BLAS chooses")
+    return machine_facts() | {"threads of NumPy": threads, "date": datetime.date.today().isoformat()}
+
+
 def report(facts: dict[str, str], note: str, header: list[str], rows: list[list]) -> None:
     """Print facts as a Markdown list, a note, and a Markdown table."""
     print("\n".join(f"- {name}: {value}" for name, value in facts.items()), end=f"\n\n{note}\n\n")
@@ -178,7 +185,7 @@ def compare_cases(names: list[str], rounds: int, rows: int) -> dict:
         medians = statistics.median(theirs) / statistics.median(ours)
         line = [case.name, f"{min(theirs):.4f}", f"{min(ours):.4f}", f"{min(theirs) / min(ours):.2f}", f"{medians:.2f}"]
         table.append([*line, case.bound, f"{rate:.0f}", f"{rate / roofline.peak(case.dtype):.2f}", reads])
-    facts = machine_facts() | roofline.facts()
+    facts = facts_of_run() | roofline.facts()
     note = f"{rows} rows, {rounds} rounds; seconds are minima; the peak is that of the case's dtype, all threads"
     header = ["case", "NumPy, s", "fastml, s", "ratio of minima", "of medians", "bound", "effective GFLOP/s"]
     report(facts, note, [*header, "x FMA peak", "x one read of X"], table)
@@ -247,7 +254,7 @@ def compare_grid(points: list[Point], rounds: int) -> dict:
     if not figures:
         raise SystemExit("no point was measured")
     figures.sort(key=lambda figure: figure["ratio"])
-    facts = machine_facts()
+    facts = facts_of_run()
     slower = sum(figure["ratio"] < 1 for figure in figures)
     median = statistics.median(figure["ratio"] for figure in figures)
     differ = sum(not figure["difference"] <= TOLERANCE for figure in figures)

@@ -8,7 +8,7 @@ import numba
 import numpy as np
 import pytest
 
-from fastml import evaluate, predict, train_nn, train_softmax
+from fastml import evaluate, predict, roofline, train_nn, train_softmax
 from fastml.cli import main
 from fastml.cli.evaluate import format_matrix
 from fastml.cli.progress import CompileNotice, progress_bar
@@ -128,9 +128,21 @@ def test_info(capsys):
     facts = dict(re.split(r"  +", line, maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert facts["numpy"] == np.__version__
     assert facts["numba"] == numba.__version__
-    assert facts["threading layer"] == numba.threading_layer()
-    assert int(facts["threads"]) == numba.get_num_threads()
-    assert re.fullmatch("(128|256|512) bits", facts["vectors"])
+    assert facts["threads"] == f"{numba.get_num_threads()}, on {numba.threading_layer()}"
+    assert re.fullmatch(r"[\w-]+, vectors of (128|256|512) bits", facts["compiled for"])
+    assert "cache" in facts
+    assert "read bandwidth" not in facts
+
+
+def test_info_roofline(capsys, monkeypatch):
+    monkeypatch.setattr(roofline, "STEPS", 1000)
+    monkeypatch.setattr(roofline, "READ_SHAPE", (4, 1024))
+    numba.set_num_threads(1)
+    assert main(["info", "--roofline"]) == 0
+    facts = dict(re.split(r"  +", line, maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert re.fullmatch(r"\d+ GFLOP/s on 1 thread", facts["float32 FMA peak"])
+    assert re.fullmatch(r"\d+ GFLOP/s on 1 thread", facts["float64 FMA peak"])
+    assert re.fullmatch(r"\d+\.\d GB/s on 1 thread", facts["read bandwidth"])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,35 @@
+"""Epochs of MNIST's 60,000 images, the work that users wait for; 0 hidden units are softmax regression."""
+
+from . import problems
+
+# An epoch takes 10 to 500 ms, so each is timed alone; asv takes the median of ten, five in each of two processes. After
+# a pause a virtual processor wakes with cold caches and a low clock: that is over within the warm-up.
+number = 1
+repeat = (2, 5, 2.0)
+warmup_time = 0.2
+
+
+class Shapes:
+    """Sizes and dtypes."""
+
+    params = ([0, 100, 400], [100, 1000], ["float32", "float64", "uint8"])
+    param_names = ("hidden", "batch", "dtype")
+
+    def setup(self, *case):
+        self.run = problems.epoch(*case)
+
+    def time_epoch(self, *case):
+        self.run()
+
+
+class Densities:
+    """Shares of pixels that are not zero: what the patterns of the network are good for."""
+
+    params = ([0, 400], [0.05, problems.MNIST, 0.5, 1.0])
+    param_names = ("hidden", "density")
+
+    def setup(self, hidden, density):
+        self.run = problems.epoch(hidden, density=density)
+
+    def time_epoch(self, *case):
+        self.run()

@@ -1,0 +1,32 @@
+"""What more threads bring: epochs and an evaluation on 1, 2, 4 ... threads."""
+
+import numba
+
+from . import problems
+
+# As in epochs.
+number = 1
+repeat = (2, 5, 2.0)
+warmup_time = 0.2
+
+WORK = {
+    "network epoch": lambda: problems.epoch(400),
+    "softmax regression epoch": lambda: problems.epoch(0),
+    "network evaluate": lambda: problems.verdicts("evaluate", 400, "float32"),
+}
+
+
+class Threads:
+    """Numbers of threads that a machine doesn't have are skipped there, so that all machines share the graphs."""
+
+    params = (list(WORK), [1, 2, 4, 8, 16])
+    param_names = ("work", "threads")
+
+    def setup(self, work, threads):
+        if threads > numba.config.NUMBA_NUM_THREADS:
+            raise NotImplementedError(f"this machine has {numba.config.NUMBA_NUM_THREADS} threads")
+        numba.set_num_threads(threads)
+        self.run = WORK[work]()
+
+    def time_work(self, work, threads):
+        self.run()

@@ -1,0 +1,125 @@
+"""The steps of a batch as the models take them, on one thread, each a function that Numba compiles.
+
+Each can be repeated: what it reads is not what it writes, or what it adds are zeros. All take a batch, the weights, and
+the memory of a worker.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastml.kernels import network, pattern, softmax, softmax_regression, tiles
+from fastml.kernels.panels import ROWS
+from fastml.kernels.softmax import empty_verdicts
+from fastml.kernels.vectors import MASK_BITS, exp, load_vector, store_vector
+
+from . import problems
+
+BATCH, HIDDEN_DIM = 100, 400
+GROUPS = BATCH // ROWS
+
+
+class Batch(NamedTuple):
+    """A batch of MNIST as the models read it, and what it is multiplied by."""
+
+    X: NDArray
+    rows: NDArray
+    labels: NDArray
+    scale: np.floating
+
+
+def after_a_batch(model, hidden_dim):
+    """Return a batch, the weights, and the memory of a worker that has been through it with a step of 0."""
+    X, labels = problems.images("float32")[:BATCH].view(), problems.mnist()[1][:BATCH].astype(np.int64)
+    X.flags.writeable = False
+    one, zero = np.float32(1), np.float32(0)
+    batch = Batch(model.as_read(X), np.arange(BATCH), labels, one)
+    weights = model.pack(X.dtype, *problems.weights(hidden_dim))
+    scratch = model.scratch(BATCH, 1, True, weights)
+    verdicts = empty_verdicts(0, problems.NUM_CLASSES, X.dtype)
+    model.run(batch.X, batch.rows, labels, BATCH, zero, zero, one, True, 1, weights, scratch, verdicts)
+    return batch, weights, scratch
+
+
+def network_batch():
+    """Return what the steps of the network take."""
+    batch, weights, scratch = after_a_batch(network, HIDDEN_DIM)
+    return batch, weights, network.Scratch(*(memory[0] for memory in scratch))
+
+
+def softmax_regression_batch():
+    """Return what the steps of softmax regression take."""
+    return after_a_batch(softmax_regression, 0)
+
+
+def pack_rows(batch, weights, own):
+    network.pack_rows(batch.X, batch.rows, batch.labels, batch.scale, weights, own)
+
+
+def list_pixels(batch, weights, own):
+    for g in range(GROUPS):
+        own.pixels_listed[g] = pattern.list_pixels(own.masks, g, own.pixels)
+
+
+def forward_tiles(batch, weights, own):
+    for p in range(weights.offsets.size - 1):
+        width = weights.offsets[p + 1] - weights.offsets[p]
+        tiles.forward_tiles(width, own.X, own.pixels, own.pixels_listed, weights.W1[p], own.hidden[p], 0, GROUPS)
+
+
+def logit_tiles(batch, weights, own):
+    for p in range(weights.offsets.size - 1):
+        width = weights.offsets[p + 1] - weights.offsets[p]
+        tiles.logit_tiles(width, own.hidden[p], weights.W2[0, p], own.partial[p], 0, GROUPS)
+
+
+def dlogits(batch, weights, own):
+    for g in range(GROUPS):
+        softmax.add_partial_logits(own.partial, g, own.logits[g])
+        softmax.dlogits_group(own.logits[g], batch.labels, own.order, g * ROWS, 0 * batch.scale, weights.num_classes)
+
+
+def list_rows(batch, weights, own):
+    for g in range(weights.W1.shape[1] // ROWS):
+        own.rows_listed[g] = pattern.list_rows(own.masks, BATCH, g, own.rows)
+
+
+def dhidden_tiles(batch, weights, own):
+    for p in range(weights.offsets.size - 1):
+        width = weights.offsets[p + 1] - weights.offsets[p]
+        W2, hidden = weights.W2[0, p], own.hidden[p]
+        tiles.dhidden_tiles(width, own.logits, weights.num_classes, W2, hidden, own.dhidden, GROUPS)
+
+
+def update_tiles(batch, weights, own):
+    groups = weights.W1.shape[1] // ROWS
+    for p in range(weights.offsets.size - 1):
+        width = weights.offsets[p + 1] - weights.offsets[p]
+        tiles.update_tiles(width, own.X, own.rows, own.rows_listed, own.dhidden, weights.W1[p], 0, groups)
+
+
+def class_tiles(batch, weights, own):
+    for p in range(weights.offsets.size - 1):
+        width = weights.offsets[p + 1] - weights.offsets[p]
+        tiles.class_tiles(width, own.logits, BATCH, own.hidden[p], weights.W2[0, p], weights.W2[1, p])
+
+
+def exp_of_pixels(batch, weights, own):
+    pixels = own.X.reshape(own.X.size // MASK_BITS, MASK_BITS)
+    result = own.hidden.reshape(own.hidden.size // MASK_BITS, MASK_BITS)
+    for i in range(result.shape[0]):
+        store_vector(exp(load_vector(MASK_BITS, pixels, i)), result, i)
+
+
+def logits(batch, weights, scratch):
+    X, theta = batch.X, weights.theta
+    softmax_regression.compute_logits(X, 0, BATCH, batch.scale, theta, scratch.logits[0], scratch.single[0])
+
+
+def gradient(batch, weights, scratch):
+    softmax_regression.compute_gradient(batch.X, 0, BATCH, scratch.logits[0], scratch.gradients[0, 0], True)
+
+
+def add_gradients(batch, weights, scratch):
+    softmax_regression.add_gradients(scratch.gradients[0], scratch.gradients.shape[1], scratch.theta[0])
