@@ -1,6 +1,7 @@
 """The soak program: a second of it, and that it ends at what it is there to find."""
 
 import re
+import sys
 
 import pytest
 
@@ -8,6 +9,7 @@ from tests import bits, soak
 from tests.problems import EPOCHS
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks Linux for the memory of a process")
 def test_a_second_of_it():
     soak.compile_all()  # what is not in the cache
     output = bits.run_python("-m", "tests.soak", "--minutes", "0.015", NUMBA_NUM_THREADS="3")
