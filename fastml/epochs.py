@@ -4,7 +4,6 @@ import sys
 from collections.abc import Callable
 from types import ModuleType
 
-import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -184,7 +183,7 @@ def run_epoch(
     with np.errstate(over="ignore"):  # beyond float32's range is infinity, as NumPy has it
         rate, short_rate = (dtype.type(step) for step in rates(lr, batch, rows.count, last_batch))
         scale = dtype.type(scale)
-    threads = numba.get_num_threads()
+    threads = jit.available_threads()
     packed = model.pack(dtype, *weights.values())
     scratch = model.scratch(size, threads, True, packed)
     verdicts, losses = empty_verdicts(0, num_classes, dtype), 0.0

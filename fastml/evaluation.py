@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator
 
-import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -214,7 +213,7 @@ def verdicts_of_model(
     """Yield (start, verdicts) for consecutive ranges of rows; without y the losses mean nothing."""
     model, _ = MODELS[len(weights)]
     dtype, num_classes = model_dtype(weights), weights[-1].shape[1]
-    rows, threads = Rows(X, None, dtype, model), numba.get_num_threads()
+    rows, threads = Rows(X, None, dtype, model), jit.available_threads()
     packed = model.pack(dtype, *weights)
     scratch = model.scratch(model.BLOCK, threads, False, packed)
     with np.errstate(over="ignore"):

@@ -12,7 +12,7 @@ import numpy as np
 from numba.core import event
 
 import fastml
-from fastml.kernels import network, softmax_regression
+from fastml.kernels import jit, network, softmax_regression
 from tests.problems import EPOCHS, make_problem
 
 ROOT = Path(__file__).parents[1]
@@ -69,7 +69,7 @@ def share_every_batch(shared):
     def sharing(run):
         def run_shared(*arguments):
             *before, _, weights, scratch, verdicts = arguments
-            shared.append(numba.get_num_threads())
+            shared.append(jit.available_threads())
             run(*before, shared[-1], weights, scratch, verdicts)
 
         return run_shared

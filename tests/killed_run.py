@@ -1,4 +1,4 @@
-"""Kill a run 50 times and resume it: the script of a test, in a process whose kernels may be forked.
+"""Kill a run 50 times and resume it: the script of a test, in a process of its own.
 
 Prints how many runs came to their end, all with the bits of the uninterrupted one.
 """

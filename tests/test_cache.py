@@ -119,6 +119,15 @@ def test_a_full_disk_is_survived(copy):
     assert [run_copy(copy), run_copy(copy)] == [[[2.0], 0], [[2.0], 1]]
 
 
+def test_eight_processes_that_begin_at_once_without_a_cache(copy):
+    environment = {"NUMBA_CACHE_DIR": str(copy / "cache"), "PYTHONDONTWRITEBYTECODE": "1"}
+    started = [bits.start_python("-c", SCRIPT, directory=copy, **environment) for _ in range(8)]
+    ended = [bits.end_python(process) for process in started]
+    assert [status for status, _, _ in ended] == [0] * 8, ended
+    assert {json.loads(output)[0][0] for _, output, _ in ended} == {2.0}
+    assert run_copy(copy) == [[2.0], 1]
+
+
 def double(values):
     for i in range(values.size):
         values[i] *= 2

@@ -147,8 +147,7 @@ def test_more_epochs_follow_unless_the_schedule_forbids(tmp_path, sets):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system does not fork")
 def test_50_kills(tmp_path):
-    # Of Numba's threading layers the one that is there everywhere and survives a fork.
-    environment = {**os.environ, "NUMBA_THREADING_LAYER": "workqueue", "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     argv = [sys.executable, "-m", "tests.killed_run", str(tmp_path)]
     completed = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=120)
     assert completed.returncode == 0, completed.stderr

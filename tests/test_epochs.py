@@ -127,6 +127,51 @@ def test_stable_for_logits_of_ten_thousand(model, dtype):
 
 
 @DTYPES
+def test_logits_of_1e30(model, dtype):
+    fast, numpy_epoch = EPOCHS[model]
+    problem = make_problem(30, 20, 10, 5, batch=10, density=1.0)
+    weights = [W * (1e30 if model == "softmax" else 1e15) for W in problem.weights(model, np.float64)]
+    got = run(fast, problem, [W.astype(dtype) for W in weights])
+    exact = run(numpy_epoch, problem, [W.astype(dtype).astype(np.float64) for W in weights])
+    for a, b in zip(got, exact, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6 * np.abs(b).max())
+
+
+@DTYPES
+@pytest.mark.parametrize("lr", [1e38, 1e39])
+def test_a_rate_beyond_all_measure(model, dtype, lr):
+    fast, numpy_epoch = EPOCHS[model]
+    problem = make_problem(30, 20, 10, 5, batch=10, density=1.0, lr=lr)
+    expected = problem.weights(model, dtype)
+    with np.errstate(all="ignore"):
+        run(numpy_epoch, problem, expected)
+    # In float32 everything has become NaN, in float64 all is finite.
+    for a, b in zip(run(fast, problem, problem.weights(model, dtype)), expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10)
+
+
+@DTYPES
+@pytest.mark.parametrize("subnormal", ["weights", "pixels"])
+def test_subnormal_numbers_are_numbers(model, dtype, subnormal):
+    fast, numpy_epoch = EPOCHS[model]
+    problem = make_problem(30, 20, 10, 5, batch=10, density=1.0, dtype=dtype)
+    limits = np.finfo(dtype)
+    start = problem.weights(model, dtype)
+    if subnormal == "weights":
+        start = [W * limits.smallest_normal / 4 for W in start]
+    else:
+        problem.X *= limits.smallest_normal / 4
+        start = [W * 0 if model == "softmax" else W for W in start]
+    got = run(fast, problem, [W.copy() for W in start])
+    exact = run(numpy_epoch, problem, [W.astype(np.longdouble) for W in start])
+    peer = run(numpy_epoch, problem, [W.copy() for W in start])
+    assert any((a != W).any() for a, W in zip(got, start, strict=True)) or (model, subnormal) == ("nn", "pixels")
+    for a, truth, b in zip(got, exact, peer, strict=True):
+        allowed = 2 * np.abs(b - truth).max() + 32 * max(limits.smallest_subnormal, limits.eps * np.abs(truth).max())
+        assert np.abs(a - truth).max() <= allowed
+
+
+@DTYPES
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_nan_and_infinity_travel_as_in_numpy(model, dtype, value):
     fast, numpy_epoch = EPOCHS[model]

@@ -69,9 +69,9 @@ def test_digests_see_a_unit_in_the_last_place():
     assert bits.digest([weights]) == bits.digest([weights.copy()]) != bits.digest([nudged])
 
 
-@pytest.mark.parametrize("layer", ["workqueue", "omp"])
+@pytest.mark.parametrize("layer", ["workqueue", "omp", "tbb"])
 def test_threads_of_python_take_turns(layer, here):
-    environment = {"NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "2"}
+    environment = {"NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "2", "LD_LIBRARY_PATH": LIBRARIES}
     status, output, errors = bits.end_python(bits.start_python("-m", "tests.test_threads", "at_once", **environment))
     if layer != "workqueue" and NO_LAYER in errors:
         pytest.skip(f"{layer} is not installed")
@@ -79,23 +79,24 @@ def test_threads_of_python_take_turns(layer, here):
 
 
 def at_once():
-    """In a process of its own: epochs and evaluations from four threads must give what they give one by one."""
+    """In a process of its own: epochs and evaluations from several threads must give what they give one by one."""
     bits.share_every_batch([])
     problem = make_problem(103, 83, 131, 7, batch=17)
 
     def train(model):
         weights = problem.weights(model, "float32")
         losses = []
-        for _ in range(40):
+        for _ in range(20):
             EPOCHS[model][0](problem.X, problem.y, *weights, **problem.settings)
             losses.append(fastml.evaluate(problem.X, problem.y, *weights))
         return bits.digest([*weights, losses])
 
-    models = sorted(EPOCHS) * 2
-    alone = [train(model) for model in models]
-    with ThreadPoolExecutor(len(models)) as pool:
-        together = list(pool.map(train, models))
-    print("the same" if together == alone else "not the same")
+    alone = [train(model) for model in sorted(EPOCHS)]
+    for threads in (2, 8):
+        with ThreadPoolExecutor(threads) as pool:
+            together = list(pool.map(train, sorted(EPOCHS) * (threads // 2)))
+        assert together == alone * (threads // 2)
+    print("the same")
 
 
 def test_number_of_threads_is_respected_and_left_alone(here):

@@ -1,6 +1,5 @@
 """Deformations: new images from old ones, by small random displacements, as handwriting varies."""
 
-import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -98,7 +97,7 @@ def deform(images: ArrayLike, numbers: ArrayLike, seed: int = 0, out: NDArray[np
     numbers = np.ascontiguousarray(numbers, np.int64)
     limits = deformation.Limits(**{name: round(deformation.LIMIT * limit) for name, limit in LIMITS.items()})
     down, across = deformation.spline(rows), deformation.spline(columns)
-    workers = numba.get_num_threads()
+    workers = jit.available_threads()
     scratch = deformation.scratch(rows, columns, workers)
     count = max(1, CALL_PIXELS // (rows * columns))
     for start in range(0, numbers.size, count):

@@ -202,21 +202,29 @@ def deform_image(image, key, limits, down, across, memory, out):
         look_up(memory.corners, width, y, x, memory.words, out[i])
 
 
+@helper
+def deform_part(images, numbers, stream, limits, down, across, worker, workers, scratch, out):
+    """Write a worker's part of out."""
+    memory = Scratch(
+        scratch.points[worker],
+        scratch.lines[worker],
+        scratch.places[worker],
+        scratch.padded[worker],
+        scratch.corners[worker],
+        scratch.words[worker],
+    )
+    first, last = share(numbers.size, worker, workers)
+    for i in range(first, last):
+        key = split_mix(stream + np.uint64(numbers[i]))
+        deform_image(images[numbers[i] % images.shape[0]], key, limits, down, across, memory, out[i])
+
+
 @parallel_kernel
 def deform_images(images, numbers, seed, limits, down, across, workers, scratch, out):
     """Write out[i], image number numbers[i], deformed from images[numbers[i] % len(images)]; each worker has its i."""
     stream = split_mix(seed)
-    for index in numba.prange(workers):
-        worker = np.int64(index)
-        memory = Scratch(
-            scratch.points[worker],
-            scratch.lines[worker],
-            scratch.places[worker],
-            scratch.padded[worker],
-            scratch.corners[worker],
-            scratch.words[worker],
-        )
-        first, last = share(numbers.size, worker, workers)
-        for i in range(first, last):
-            key = split_mix(stream + np.uint64(numbers[i]))
-            deform_image(images[numbers[i] % images.shape[0]], key, limits, down, across, memory, out[i])
+    if workers == 1:
+        deform_part(images, numbers, stream, limits, down, across, np.intp(0), workers, scratch, out)
+    else:
+        for worker in numba.prange(workers):
+            deform_part(images, numbers, stream, limits, down, across, np.intp(worker), workers, scratch, out)

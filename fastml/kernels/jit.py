@@ -2,14 +2,17 @@
 
 import contextlib
 import hashlib
+import importlib
 import os
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
 import numba
 from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.compiler_lock import global_compiler_lock
 
 OPTIONS = {
     # Sums may be reordered and contracted to FMA; NaN and infinity must stay what IEEE 754 says, so never nnan or ninf.
@@ -24,18 +27,60 @@ OPTIONS = {
 }
 
 # Taken by whoever runs a parallel kernel: workqueue aborts the process when two Python threads enter it at once, and on
-# the other layers two kernels at once only fight over the same cores.
-parallel_lock = threading.Lock()
+# the other layers two kernels at once only fight over the same cores. It may be taken twice: the handler of a signal
+# that came during a kernel is called while its thread still holds the lock, and may run kernels of its own.
+parallel_lock = threading.RLock()
+is_forked = False
 
 
-def _renew_lock() -> None:
-    global parallel_lock
-    parallel_lock = threading.Lock()
+def _begin_child() -> None:
+    global parallel_lock, is_forked
+    parallel_lock, is_forked = threading.RLock(), True
 
 
-# A child forked while another thread holds the lock would wait for ever: its copy has no holder that could let go.
+# A fork waits for the kernel at hand: it may be compiling, and the child would find Numba's own lock taken by a thread
+# that is not there.
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+    os.register_at_fork(
+        before=lambda: parallel_lock.acquire(),
+        after_in_parent=lambda: parallel_lock.release(),
+        after_in_child=_begin_child,
+    )
+
+
+def available_threads() -> int:
+    """Return how many threads a parallel kernel may have: as many as Numba's mask says, but one in a forked process.
+
+    None of its parent's threads are there, and not every threading layer knows. GNU's OpenMP waits for them for ever if
+    any library had used it, or Numba ends the process; TBB waits where several threads of Python had used it.
+    """
+    if global_compiler_lock.is_locked():  # by this very thread; for another one is waited later
+        raise RuntimeError("fastml was called by the handler of a signal that came while Numba compiles: call it later")
+    start_threads()
+    return 1 if is_forked else numba.get_num_threads()
+
+
+@cache
+def start_threads() -> None:
+    """Have Numba choose a threading layer and start its threads; other libraries find OpenMP as it was.
+
+    The layer of OpenMP sets for the thread that it is started from how many threads a region has, and that regions
+    nest. So that is a thread which ends with it; but TBB's takes the thread that it is started from for the main one.
+    """
+    if numba.config.THREADING_LAYER != "omp" and importable("numba.np.ufunc.tbbpool"):
+        numba.get_num_threads()
+        return
+    with ThreadPoolExecutor(1) as starter:
+        starter.submit(numba.get_num_threads).result()
+
+
+def importable(name: str) -> bool:
+    """Tell whether a module can be imported: that of a threading layer can't where the layer's library is missing."""
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        return False
+    return True
 
 
 @cache

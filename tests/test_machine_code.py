@@ -1,0 +1,82 @@
+"""What the kernels were compiled to: no arithmetic in float64 where weights are float32, nothing that raises."""
+
+import re
+
+import numba
+import numpy as np
+import pytest
+from numba import types
+
+from fastml.datasets import deform
+from fastml.kernels import deformation, jit
+from tests import soak
+
+# To widen a number, and to compute with it. float64 pixels are narrowed, which is meant; two sizes that Numba's reshape
+# compares as float64 are no arithmetic.
+FLOAT64 = re.compile(r"\bfpext\b|\bf(add|sub|mul|div|rem|neg)\b.* double\b|@llvm\.\w+\.(v\d+)?f64")
+# int64 and uint64 together are float64 for NumPy, and were for older Numba; what is to be an index again would
+# come back from there.
+MIXED = re.compile(r"\bfpto[su]i double\b")
+RAISING = re.compile("ZeroDivisionError|OverflowError")
+
+
+@pytest.fixture(scope="module")
+def kernels():
+    """Every kernel on arrays: its module, what it was compiled for, and its LLVM code."""
+    soak.compile_all()
+    deform(np.zeros((1, 5, 5), np.uint8), [0])
+    return [
+        (kernel.py_func.__module__, signature, code_of(overload))
+        for kernel in (*soak.KERNELS, deformation.deform_images)
+        for signature, overload in kernel.overloads.items()
+    ]
+
+
+def code_of(overload):
+    """Return the optimised LLVM code of an overload; `inspect_llvm` has none of what came from the cache."""
+    return str(overload.library._get_module_for_linking())
+
+
+def precision(signature):
+    """Return the type of the rate, and where there is none that of the numbers."""
+    return signature[4] if isinstance(signature[4], types.Float) else signature[0].dtype
+
+
+def test_kernels_of_float32_do_not_compute_in_float64(kernels):
+    single = [kernel for kernel in kernels if precision(kernel[1]) != types.float64]
+    assert (len(kernels), len(single)) == (11, 6)
+    for *name, code in single:
+        assert not FLOAT64.findall(code), name
+
+
+def test_no_kernel_makes_an_index_of_a_float(kernels):
+    for *name, code in kernels:
+        assert not MIXED.findall(code), name
+
+
+def test_no_kernel_raises_where_it_divides(kernels):
+    for *name, code in kernels:
+        assert not RAISING.findall(code), name
+
+
+def halve(x):
+    for i in range(x.size):
+        x[i] = x[i] * 0.1
+
+
+def mix(x):
+    x[int(x.size * 0.7)] = 0
+
+
+def divide(x):
+    x[0] = x.size // (x.size - 1)
+
+
+@pytest.mark.parametrize(
+    ("function", "options", "pattern"),
+    [(halve, {}, FLOAT64), (mix, {}, MIXED), (divide, {"error_model": "python"}, RAISING)],
+)
+def test_the_patterns_find_what_they_are_for(function, options, pattern):
+    kernel = numba.njit("void(float32[::1])", **jit.OPTIONS | options)(function)
+    (overload,) = kernel.overloads.values()
+    assert pattern.findall(code_of(overload))
