@@ -77,6 +77,7 @@ def logit_tiles(batch, weights, own):
 def dlogits(batch, weights, own):
     for g in range(GROUPS):
         softmax.add_partial_logits(own.partial, g, own.logits[g])
+        softmax.softmax_group(own.logits[g], weights.num_classes)
         softmax.dlogits_group(own.logits[g], batch.labels, own.order, g * ROWS, 0 * batch.scale, weights.num_classes)
 
 
