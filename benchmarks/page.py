@@ -10,13 +10,9 @@ from pathlib import Path
 from tables import full_report, short_report
 
 HERE = Path(__file__).parent
-RESULTS, CHART, PAGE, README = (
-    HERE / "results.json",
-    HERE / "results.svg",
-    HERE / "README.md",
-    HERE.parent / "README.md",
-)
-BEGIN, END = "<!-- made by benchmarks/page.py -->\n", "\n<!-- end -->"
+RESULTS, CHART, PAGE = HERE / "results.json", HERE / "results.svg", HERE / "README.md"
+README = HERE.parent / "README.md"
+BEGIN, END = "<!-- made by benchmarks/page.py -->\n", "<!-- end -->"
 
 
 def page(results: dict) -> str:
@@ -24,9 +20,9 @@ def page(results: dict) -> str:
     return f"""\
 # Results
 
-`python benchmarks/peers.py --json benchmarks/results.json` measured this, `python benchmarks/page.py` made the page, its
-chart and the table in the README of it. What else is here: [CONTRIBUTING.md](../CONTRIBUTING.md) has the suites that asv
-runs and the counts of instructions; `python benchmarks/grid.py` looks for shapes at which NumPy is faster.
+`python benchmarks/peers.py --json benchmarks/results.json` measured this; `python benchmarks/page.py` made of it this
+page, its chart and the table in the README. What else is here: `python benchmarks/grid.py` looks for shapes at which
+NumPy is faster; the suites that asv runs and the counts of instructions are in [CONTRIBUTING.md](../CONTRIBUTING.md).
 
 ![Seconds of an epoch by fastml and its peers](results.svg)
 
@@ -39,7 +35,7 @@ def with_short_report(readme: str, results: dict) -> str:
     _, end, after = rest.partition(END)
     if not end:
         raise ValueError(f"README.md has no place for results: {BEGIN.strip()} and {END.strip()}")
-    return f"{before}{begin}{short_report(results)}{end}{after}"
+    return f"{before}{begin}\n{short_report(results)}\n\n{end}{after}"
 
 
 def main() -> None:

@@ -10,14 +10,19 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from implementations.base import Implementation
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:  # in the process that is measured it would bring in fastml
+    from side_by_side import Work
 
 STATUS = Path("/proc/self/status")
 
 
-def peak_memory(implementation: type[Implementation], X: np.ndarray, work) -> int | None:
+def peak_memory(implementation: type[Implementation], X: NDArray, work: "Work") -> int | None:
     """Return the peak of a new process in bytes; None where the system, other than Linux, doesn't keep it."""
     if not STATUS.exists():
         return None

@@ -2,9 +2,9 @@
 
 python benchmarks/peers.py [--quick] [--json FILE] [--plot FILE.svg] [CASE ...]
 
-The same epochs of MNIST, on the same data in the same order, from the same start weights, with fastml, NumPy, C++ loops,
-PyTorch, JAX and scikit-learn, as far as they are installed (pip install '.[bench]'). Results are checked to agree with
-NumPy's before anything is timed. `python benchmarks/page.py FILE.json` makes the page of results from the raw figures.
+The same epochs of MNIST, on the same data in the same order, from the same start weights, with fastml, NumPy, C++
+loops, PyTorch, JAX and scikit-learn, as far as they are installed (pip install '.[bench]'). Results are checked to
+agree with NumPy's before anything is timed. benchmarks/page.py makes the page of results of the raw figures.
 """
 
 import argparse

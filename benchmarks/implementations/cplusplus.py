@@ -29,7 +29,7 @@ def library(flags: tuple[str, ...]) -> ctypes.CDLL:
 class Loops(Implementation):
     """Matrix products by three nested loops, that the compiler makes vectors of."""
 
-    version = subprocess.run([COMPILER, "-dumpfullversion"], capture_output=True, text=True, check=True).stdout.strip()
+    version = subprocess.run([COMPILER, "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
     single_thread = True
     flags: tuple[str, ...]
 
