@@ -17,7 +17,7 @@ SETTINGS = {"svg.hashsalt": "fastml", "svg.fonttype": "none", "font.family": "sa
 
 def label(seconds: float) -> str:
     """Return seconds as the chart says them."""
-    return f"{seconds:.3f} s"
+    return f"{seconds:.3g} s"
 
 
 def draw(results: dict, path: Path) -> None:

@@ -3,7 +3,6 @@
 import datetime
 import itertools
 import os
-import platform
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -120,7 +119,7 @@ def limit_threads(threads: int | None) -> int:
 
 def facts_of_run() -> dict[str, str]:
     """Return what the machine and its software are, and the date."""
-    return machine_facts() | {"system": platform.system(), "date": datetime.date.today().isoformat()}
+    return machine_facts() | {"date": datetime.date.today().isoformat()}
 
 
 def markdown_list(facts: dict[str, str]) -> str:

@@ -68,9 +68,10 @@ def explanation(results: dict) -> str:
     return f"""\
 {images}, {results["rounds"]} rounds, in each of which every peer has its turn, warm; {slow["rounds"]} rounds where an
 epoch takes more than {slow["seconds"]} s. Seconds are the least and the median. Effective GFLOP/s count all of the
-arithmetic, also that with zeros, which fastml skips. The FMA peak is that of the case's precision on all
-{results["threads"]} threads, also beside what has only one. "Of the read bandwidth" is the time of one read of X at that bandwidth, divided
-by the seconds. Peak memory is that of a process of its own, with the interpreter, libraries, X and the first call.
+arithmetic, also that with zeros, which fastml skips. The FMA peak is that of the case's precision on all threads, here
+{results["threads"]}, also beside what has only one. "Of the read bandwidth" is the time of one read of X at that
+bandwidth, divided by the seconds. Peak memory is that of a process of its own, with the interpreter, libraries, X and
+the first call.
 
 X is float32 in [0, 1] where nothing else is said. Only fastml reads raw pixels: in the cases with `uint8` NumPy gets
 floats, and the others, for whom they are the cases without, take no part. scikit-learn also learns biases, that cannot
@@ -122,5 +123,5 @@ def short_report(results: dict) -> str:
 {markdown_table(["", *cases], rows)}
 
 Epochs of {results["rows"]:,} images of MNIST, float32, batch 100: seconds, and how many times those of fastml; the
-least of {results["rounds"]} rounds in turn, on {results["threads"]} threads, but the C++ loops have one. {machine["cpu"]},
-{machine["usable cores"]} cores, {machine["date"]}."""
+least of {results["rounds"]} rounds in turn, on {results["threads"]} threads, but the C++ loops have one.
+{machine["cpu"]}, {machine["usable cores"]} cores, {machine["date"]}."""
