@@ -1,0 +1,29 @@
+"""fastml, as this repository has it."""
+
+from importlib.metadata import version
+
+import numpy as np
+
+import fastml
+from implementations.base import Implementation
+
+
+class Fastml(Implementation):
+    """The public functions, that check their arguments; raw pixels are read as they are."""
+
+    name = "fastml"
+    version = version("fastml")
+    reads_uint8 = True
+
+    def settings(self) -> dict[str, float]:
+        return {"scale": 1 / 255} if self.X.dtype == np.uint8 else {}
+
+    def epoch(self):
+        function = fastml.nn_epoch if len(self.start) == 2 else fastml.softmax_regression_epoch
+        function(self.X, self.y, *self.weights, lr=self.lr, batch=self.batch, **self.settings())
+
+    def evaluate(self):
+        return fastml.evaluate(self.X, self.y, *self.weights, **self.settings())
+
+
+IMPLEMENTATIONS = [Fastml]

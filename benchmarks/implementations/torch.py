@@ -1,0 +1,69 @@
+"""PyTorch, with gradients by hand and by autograd; OMP_NUM_THREADS is how many threads it has."""
+
+import torch
+
+from implementations.base import Implementation
+
+
+class Torch(Implementation):
+    """Data and weights as tensors; y as the int64 that PyTorch wants."""
+
+    version = torch.__version__
+
+    def __init__(self, X, y, start, lr, batch):
+        super().__init__(torch.from_numpy(X), torch.from_numpy(y).long(), start, lr, batch)
+
+    def batches(self):
+        return zip(self.X.split(self.batch), self.y.split(self.batch), strict=True)
+
+    def results(self):
+        return [W.detach().numpy() for W in self.weights]
+
+
+class ByHand(Torch):
+    """In place, without autograd."""
+
+    name = "PyTorch, by hand"
+
+    def reset(self):
+        self.weights = [torch.tensor(W) for W in self.start]
+
+    @torch.no_grad()
+    def epoch(self):
+        rate = self.lr / self.batch
+        minus_one = self.weights[0].new_full((self.batch, 1), -1)
+        for rows, labels in self.batches():
+            hidden = (rows @ self.weights[0]).relu_() if len(self.weights) == 2 else rows
+            dlogits = torch.softmax(hidden @ self.weights[-1], dim=1)
+            dlogits.scatter_add_(1, labels[:, None], minus_one[: len(labels)])
+            if len(self.weights) == 2:
+                dhidden = (dlogits @ self.weights[1].T).mul_(hidden > 0)
+                self.weights[0].addmm_(rows.T, dhidden, alpha=-rate)
+            self.weights[-1].addmm_(hidden.T, dlogits, alpha=-rate)
+
+    @torch.no_grad()
+    def evaluate(self):
+        logits = (self.X @ self.weights[0]).relu_() @ self.weights[1]
+        loss = torch.nn.functional.cross_entropy(logits, self.y)
+        return loss.item(), (logits.argmax(dim=1) != self.y).double().mean().item()
+
+
+class Autograd(Torch):
+    """As one writes it: cross_entropy, backward, and torch.optim.SGD."""
+
+    name = "PyTorch, autograd"
+
+    def reset(self):
+        self.weights = [torch.tensor(W, requires_grad=True) for W in self.start]
+
+    def epoch(self):
+        optimizer = torch.optim.SGD(self.weights, self.lr)
+        for rows, labels in self.batches():
+            hidden = (rows @ self.weights[0]).relu() if len(self.weights) == 2 else rows
+            loss = torch.nn.functional.cross_entropy(hidden @ self.weights[-1], labels, reduction="sum") / self.batch
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+
+IMPLEMENTATIONS = [ByHand, Autograd]

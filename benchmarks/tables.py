@@ -1,0 +1,127 @@
+"""The figures of a side-by-side run as Markdown: made of the raw figures alone, wherever they were measured."""
+
+import statistics
+
+from side_by_side import markdown_list, markdown_table
+
+# Of the README's table and the chart.
+HEADLINE = {
+    "nn-400": "network, 400 hidden units",
+    "nn-100": "network, 100 hidden units",
+    "softmax": "softmax regression",
+}
+OURS, NUMPY = "fastml", "NumPy"
+
+
+def least(case: dict, peer: str) -> float:
+    """Return the least seconds of a peer."""
+    return min(case["peers"][peer]["seconds"])
+
+
+def headline_cases(results: dict) -> dict[str, dict]:
+    """Return the cases of HEADLINE that were run, by title."""
+    cases = {case["name"]: case for case in results["cases"]}
+    return {title: cases[name] for name, title in HEADLINE.items() if name in cases}
+
+
+def full_table(results: dict) -> str:
+    """Return the table of all cases and peers."""
+    rows = []
+    for case in results["cases"]:
+        for name, peer in case["peers"].items():
+            seconds = least(case, name)
+            rate = case["operations"] / seconds / 1e9
+            read = case["bytes"] / 1e9 / results["read bandwidth"]
+            memory = peer["peak memory"]
+            cells = [
+                *(case["name"], name, peer["threads"]),
+                *(f"{seconds:.4f}", f"{statistics.median(peer['seconds']):.4f}", f"{seconds / least(case, OURS):.2f}"),
+                *(f"{rate:.0f}", f"{rate / results['FMA peak'][case['dtype']]:.2f}"),
+                f"{read / seconds:.2f}" if not case["hidden_dim"] else "",
+                f"{memory / 1e6:.0f}" if memory else "",
+            ]
+            rows.append(cells)
+    header = ["case", "peer", "threads", "seconds", "median", "x fastml's", "effective GFLOP/s", "of the FMA peak"]
+    return markdown_table([*header, "of the read bandwidth", "peak memory, MB"], rows)
+
+
+def floors_table(results: dict) -> str:
+    """Return the table of how far fastml is from the floors of the machine, and from the bounds set for it."""
+    rows = []
+    for case in results["cases"]:
+        seconds = least(case, OURS)
+        arithmetic = case["operations"] / 1e9 / results["FMA peak"][case["dtype"]]
+        read = case["bytes"] / 1e9 / results["read bandwidth"]
+        theirs, ours = (statistics.median(case["peers"][peer]["seconds"]) for peer in (NUMPY, OURS))
+        times = [f"{arithmetic:.4f}", f"{read:.4f}", f"{seconds:.4f}"]
+        farther = [f"{seconds / arithmetic:.2f}", f"{seconds / read:.2f}"]
+        faster = [f"{least(case, NUMPY) / seconds:.2f}", f"{theirs / ours:.2f}", case["bound"], case["aim"]]
+        rows.append([case["name"], *times, *farther, *faster])
+    header = ["case", "dense arithmetic, s", "one read of X, s", "fastml, s", "x arithmetic", "x read"]
+    return markdown_table([*header, "faster than NumPy", "by medians", "bound", "aim"], rows)
+
+
+def explanation(results: dict) -> str:
+    """Return what the columns of the full table mean."""
+    slow, all_of_it = results["slow"], results["rows"] == 60_000
+    images = "MNIST's 60,000 training images" if all_of_it else f"The first {results['rows']:,} of MNIST's images"
+    return f"""\
+{images}, {results["rounds"]} rounds, in each of which every peer has its turn, warm; {slow["rounds"]} rounds where an
+epoch takes more than {slow["seconds"]} s. Seconds are the least and the median. Effective GFLOP/s count all of the
+arithmetic, also that with zeros, which fastml skips. The FMA peak is that of the case's precision on all threads, here
+{results["threads"]}, also beside what has only one. "Of the read bandwidth" is the time of one read of X at that
+bandwidth, divided by the seconds. Peak memory is that of a process of its own, with the interpreter, libraries, X and
+the first call.
+
+X is float32 in [0, 1] where nothing else is said. Only fastml reads raw pixels: in the cases with `uint8` NumPy gets
+floats, and the others, for whom they are the cases without, take no part. scikit-learn also learns biases, that cannot
+be turned off: only its first step was compared with NumPy's; without a hidden layer its MLPClassifier is softmax
+regression. An evaluation the C++ loops, autograd and scikit-learn do not have."""
+
+
+def peers_list(results: dict) -> str:
+    """Return the peers with their versions, and those that were left out."""
+    skipped = {module: f"skipped: {reason}" for module, reason in results["missing"].items()}
+    return markdown_list(results["peers"] | skipped)
+
+
+def full_report(results: dict) -> str:
+    """Return the machine, the peers and both tables."""
+    return f"""\
+{markdown_list(results["machine"])}
+
+## Side by side
+
+{peers_list(results)}
+
+{explanation(results)}
+
+{full_table(results)}
+
+## How far from the floor
+
+"Dense arithmetic" is the time that all products of an epoch take at the FMA peak, zeros included; "one read of X" the
+time that X takes at the read bandwidth. The larger of the two is the floor of a kernel that multiplies everything; only
+by skipping zeros does fastml get below it. Bound and aim say how many times faster than NumPy it must and should be on
+two cores.
+
+{floors_table(results)}
+"""
+
+
+def short_report(results: dict) -> str:
+    """Return the README's table, and where it comes from."""
+    cases, machine = headline_cases(results), results["machine"]
+    rows = []
+    for name in results["peers"]:
+        cells = [
+            f"{least(case, name):.4f} s, {least(case, name) / least(case, OURS):.2f}x" if name in case["peers"] else ""
+            for case in cases.values()
+        ]
+        rows.append([name, *cells])
+    return f"""\
+{markdown_table(["", *cases], rows)}
+
+Epochs of {results["rows"]:,} images of MNIST, float32, batch 100: seconds, and how many times those of fastml; the
+least of {results["rounds"]} rounds in turn, on {results["threads"]} threads, but the C++ loops have one.
+{machine["cpu"]}, {machine["usable cores"]} cores, {machine["date"]}."""

@@ -1,0 +1,56 @@
+"""The page of results, its chart and the README say what the committed figures say."""
+
+import json
+
+import chart
+import page
+import pytest
+import tables
+
+RESULTS = json.loads(page.RESULTS.read_text())
+
+
+def test_the_page_is_that_of_the_results():
+    assert page.PAGE.read_text() == page.page(RESULTS), "run python benchmarks/page.py"
+
+
+def test_the_readme_quotes_the_results():
+    readme = page.README.read_text()
+    assert readme == page.with_short_report(readme, RESULTS), "run python benchmarks/page.py"
+
+
+def test_the_chart_names_each_number():
+    drawn = page.CHART.read_text()
+    for title, case in tables.headline_cases(RESULTS).items():
+        assert title in drawn
+        for peer in case["peers"]:
+            assert peer in drawn
+            assert f">{chart.label(tables.least(case, peer))}<" in drawn
+
+
+def test_the_same_figures_give_the_same_chart(tmp_path):
+    charts = [tmp_path / name for name in ("one.svg", "two.svg")]
+    for path in charts:
+        chart.draw(RESULTS, path)
+    one, two = (path.read_bytes() for path in charts)
+    assert one == two
+
+
+def test_a_readme_without_a_place_is_refused():
+    with pytest.raises(ValueError, match="no place"):
+        page.with_short_report("# fastml\n", RESULTS)
+
+
+def test_tables_of_a_case_by_hand():
+    peers = {
+        "fastml": {"seconds": [0.5, 0.25, 1.0], "threads": 2, "difference": 0.0, "peak memory": 200_000_000},
+        "NumPy": {"seconds": [1.0, 2.0, 4.0], "threads": 2, "difference": 0.0, "peak memory": None},
+    }
+    case = {"name": "softmax", "dtype": "float64", "hidden_dim": 0, "bound": 3, "aim": 5, "peers": peers}
+    case |= {"operations": 5e9, "bytes": 1e9}
+    results = {"cases": [case], "FMA peak": {"float32": 80.0, "float64": 40.0}, "read bandwidth": 20.0}
+    fastml, numpy = tables.full_table(results).splitlines()[2:]
+    assert fastml == "| softmax | fastml | 2 | 0.2500 | 0.5000 | 1.00 | 20 | 0.50 | 0.20 | 200 |"
+    assert numpy == "| softmax | NumPy | 2 | 1.0000 | 2.0000 | 4.00 | 5 | 0.12 | 0.05 |  |"
+    floors = tables.floors_table(results).splitlines()[2]
+    assert floors == "| softmax | 0.1250 | 0.0500 | 0.2500 | 2.00 | 5.00 | 4.00 | 4.00 | 3 | 5 |"
