@@ -81,7 +81,7 @@ def test_file_that_was_there_stays_whole(tmp_path, write, name):
 
 
 def convert_beside(source):
-    source.write_bytes(b"7 1:1\n" * 1000)
+    source.write_bytes(b"7 1:1\n" * 600)
     convert(source, source.with_name("array"), source.with_name("labels"), shape=(10, 10))
 
 
