@@ -10,7 +10,6 @@ import gzip
 import io
 import lzma
 import os
-import resource
 import struct
 import sys
 import tempfile
@@ -184,6 +183,8 @@ class Watch:
 
 def main(directory):
     """Read good files and bombs in a process that has little memory left, and print what came of it."""
+    import resource  # not on Windows
+
     work = Path(directory, "work")
     work.mkdir()
     path = work / "file.gz"
