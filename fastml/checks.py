@@ -213,6 +213,14 @@ def check_seed(seed: int) -> int:
     return seed
 
 
+def check_flag(name: str, value: bool) -> bool:
+    """Return True or False, Python's or NumPy's, as a bool."""
+    value = as_scalar(value)
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {value!r} of type {type(value).__name__}")
+    return bool(value)
+
+
 def as_scalar(value: object) -> object:
     """Return what a 0-d array holds; anything else as it is."""
     return value[()] if isinstance(value, np.ndarray) and value.ndim == 0 else value

@@ -1,5 +1,6 @@
 """Writing files: all of a file, or what was there before; and by one process at a time."""
 
+import errno
 import glob
 import os
 import secrets
@@ -12,6 +13,8 @@ try:
     import fcntl
 except ImportError:  # not on Windows
     fcntl = None
+
+DISK_FULL = errno.ENOSPC, errno.EDQUOT, errno.EFBIG
 
 # Called with what is done of a file, or of its source, and the whole of it; in bytes or in examples.
 Progress = Callable[[int, int], object]
@@ -60,8 +63,10 @@ def replacing(path: str | os.PathLike) -> Iterator[BufferedWriter]:
             os.fsync(file.fileno())
         os.replace(temporary, path)
         _sync_directory(path.parent)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            error.filename = os.fspath(path)  # `write` doesn't know it
         raise
 
 

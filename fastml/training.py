@@ -222,7 +222,7 @@ def check_settings(
         checks.check_integer("batch", batch, minimum=1),
         checks.check_real("scale", scale),
         checks.check_choice("last_batch", last_batch, checks.LAST_BATCH),
-        bool(shuffle),
+        checks.check_flag("shuffle", shuffle),
         seed,
         checks.check_choice("schedule", schedule, SCHEDULES),
         None if deform is None else check_image_shape(deform, X),
@@ -244,6 +244,7 @@ def train(
     run: Run, checkpoint: str | os.PathLike | None, resume: bool, verbose: bool, callback: Callback | None
 ) -> History:
     """Train, keeping the state of the run in a directory if one is named."""
+    resume = checks.check_flag("resume", resume)
     if checkpoint is not None:
         with run.kept_in(checkpoint, resume):
             return run.train(verbose, callback)

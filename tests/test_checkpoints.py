@@ -17,6 +17,7 @@ import fastml
 from fastml import runs
 from fastml.checkpoints import Checkpoint, CheckpointError
 from fastml.cli import main
+from fastml.cli.log import Log
 from fastml.cli.signals import Stopped, stopping_between_slices
 from fastml.datasets import write_idx
 from fastml.epochs import nn_epoch
@@ -378,6 +379,11 @@ def test_damaged_checkpoints(capsys, tmp_path, data, finished):
         path.write_bytes(damaged)
         assert f"{path} is no file of weights" in refuse(capsys, command(data, tmp_path, "--resume"))
         assert path.read_bytes() == damaged
+
+
+def test_empty_log_begins(tmp_path):
+    (tmp_path / "log.jsonl").touch()
+    assert Log(tmp_path / "log.jsonl", resume=True).logged == 0
 
 
 def test_log_that_cannot_go_on(capsys, tmp_path, data, finished):

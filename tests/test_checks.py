@@ -209,6 +209,14 @@ def test_refuses_weights_that_share_memory(model):
     assert not memory.any()
 
 
+def test_weights_that_are_too_hard_to_tell_apart_count_as_shared(model, monkeypatch):
+    def give_up(a, b, max_work):
+        raise np.exceptions.TooHardError
+
+    monkeypatch.setattr(np, "shares_memory", give_up)
+    assert_refused(model, ValueError, "shares memory with X")
+
+
 def test_interleaved_weights_that_share_no_byte_are_taken(model):
     problem = make_problem(ROWS, INPUTS, HIDDEN, CLASSES, batch=5)
     expected = problem.weights(model, "float32")

@@ -181,14 +181,30 @@ def test_first_line_of_names_is_the_first_alone(monkeypatch, paths):
     refuse(paths, b"pixel0,pixel1\n0,0,0,0,0,0\n", "line 1: found 'pixel0', a label", text_format="csv")
 
 
-@pytest.mark.parametrize("settings", [{"text_format": "tsv"}, {"shape": (0, 3)}, {"shape": (3, -1)}])
-def test_wrong_arguments_are_refused(paths, settings):
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [
+        ({"text_format": "tsv"}, ValueError),
+        ({"shape": (0, 3)}, ValueError),
+        ({"shape": (3, -1)}, ValueError),
+        ({"shape": (2.5, 2)}, ValueError),
+        ({"shape": (6,)}, ValueError),
+        ({"shape": ("3", 2)}, TypeError),
+        ({"shape": (np.bool_(True), 6)}, TypeError),
+    ],
+)
+def test_wrong_arguments_are_refused(paths, settings, error):
     source, images, labels = paths
     source.write_bytes(b"7 1:1\n")
     (name,) = settings
-    with pytest.raises(ValueError, match=f"{name} must be"):
+    with pytest.raises(error, match=f"{name} must be"):
         convert(source, images, labels, **settings)
     assert list(source.parent.iterdir()) == [source]
+
+
+def test_sides_of_any_integer_type(paths):
+    X, _ = converted(paths, b"7 6:9\n", shape=(np.uint8(3), np.array(2.0)))
+    assert X.tolist() == [[[0, 0], [0, 0], [0, 9]]]
 
 
 @pytest.mark.parametrize("text", [b"", b"\n \n", gzip.compress(b""), b"label,a\n"])

@@ -1,6 +1,7 @@
 import errno
 import gzip
 import os
+import signal
 import tracemalloc
 from types import SimpleNamespace
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from fastml.datasets import IdxError, open_idx, read_idx, write_idx
+from tests.bits import ROOT, end_python, start_python
 from tests.test_idx import COMPRESS, MIB, SMALL, every_type, idx_bytes, refuse
 
 every_compressed_name = pytest.mark.parametrize("name", ["gzip", "xz"])
@@ -45,6 +47,19 @@ def test_map_keeps_the_file_that_is_replaced(tmp_path):
     mapped = open_idx(path)
     write_idx(path, np.zeros(1, np.uint8))
     assert mapped.tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="ends by a signal")
+def test_map_of_a_file_that_gets_shorter_ends_the_process_as_documented(tmp_path):
+    write_idx(tmp_path / "array", np.ones(10**5, np.uint8))
+    script = "import os; from fastml.datasets import open_idx; a = open_idx('array'); print(a[-1], flush=True); "
+    status, output, _ = end_python(
+        start_python("-c", script + "os.truncate('array', 9); a[-1]", directory=tmp_path, PYTHONPATH=str(ROOT))
+    )
+    assert (status, output) == (-signal.SIGBUS, "1\n")
+    assert "SIGBUS" in open_idx.__doc__
+    with pytest.raises(IdxError, match="found 1 bytes of data"):
+        open_idx(tmp_path / "array")
 
 
 def test_mapping_takes_no_memory(tmp_path):

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import fastml
-from fastml.kernels import network, softmax_regression
+from fastml import evaluation
+from fastml.kernels import network, softmax, softmax_regression
 from tests import bits
 from tests.problems import EPOCHS, make_problem
 
@@ -71,6 +72,19 @@ class Guard:
         run = model.run
         model.run = lambda *arguments: run(*self.place_all(arguments[:3]), *arguments[3:])
 
+    def surround_judge(self):
+        """Place what the kernel gets that judges logits: they, labels, order, memory for a group, and the verdicts."""
+        judge = evaluation.judge
+
+        def judge_placed(*arguments):
+            *arrays, verdicts = arguments
+            placed = softmax.Verdicts(*self.place_all(verdicts))
+            judge(*self.place_all(arrays), placed)
+            for array, made in zip(verdicts, placed, strict=True):
+                array[...] = made
+
+        evaluation.judge = judge_placed
+
     def placing_results(self, function):
         def place_results(*arguments):
             results = function(*arguments)
@@ -94,6 +108,7 @@ def touch(guard, shapes):
             EPOCHS[model][0](X, y, *weights, **problem.settings, order=order)
             fastml.evaluate(X, y, *weights)
             fastml.predict(X, *weights)
+            fastml.loss_err(np.zeros((shape[0], shape[3]), dtype), y)
             assert all(np.isfinite(W).all() for W in weights)
         guard.check()
 
@@ -137,6 +152,7 @@ def main(edge, *also):
     bits.share_every_batch([])
     for model in (network, softmax_regression):
         guard.surround(model)
+    guard.surround_judge()
     touch(guard, SHAPES)
     print("touched nothing")
 

@@ -82,6 +82,9 @@ def test_stops_when_the_loss_is_not_finite(train, sets):
         ({"schedule": "linear"}, ValueError, "schedule must be one of 'constant', 'step', 'cosine', got 'linear'"),
         ({"last_batch": "sum"}, ValueError, "last_batch must be one of 'nominal', 'mean', got 'sum'"),
         ({"resume": True}, ValueError, "resume needs checkpoint"),
+        ({"resume": 1}, TypeError, "resume must be True or False, got 1 of type int"),
+        ({"shuffle": "no"}, TypeError, "shuffle must be True or False, got 'no' of type str"),
+        ({"shuffle": np.array([True])}, TypeError, "shuffle must be True or False"),
     ],
 )
 def test_refuses_settings(train, sets, changed, error, match):

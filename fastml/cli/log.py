@@ -28,10 +28,17 @@ class Log:
         self.logged = logged_epochs(self.path) if resume and self.path.exists() else 0
 
     def __call__(self, history: History) -> None:
-        """Append what is not there yet."""
-        with open(self.path, "a", encoding="utf-8") as file:
-            for row in history.rows[self.logged :]:
-                file.write(json.dumps(row._asdict()) + "\n")
+        """Append what is not there yet, all of it or nothing."""
+        rest = "".join(json.dumps(row._asdict()) + "\n" for row in history.rows[self.logged :]).encode()
+        with open(self.path, "ab", buffering=0) as file:
+            whole = file.seek(0, os.SEEK_END)
+            try:
+                while rest:
+                    rest = rest[file.write(rest) :]
+            except OSError as error:  # a full disk takes a part
+                file.truncate(whole)
+                error.filename = os.fspath(self.path)
+                raise
         self.logged = len(history)
 
 

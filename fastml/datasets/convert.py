@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fastml import checks
 from fastml.files import Progress, replacing
 from fastml.kernels import text as kernels
 
@@ -80,7 +81,7 @@ def convert(
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If `shape` or `text_format` is not as above.
     ConvertError
         A ValueError: at the first line that is not as above, with its number; for a damaged compressed stream; if there
@@ -103,8 +104,9 @@ def convert(
     text_format = text_format or format_of(source)
     if text_format not in FORMATS:
         raise ValueError(f"text_format must be one of {', '.join(FORMATS)}, got {text_format!r}")
-    if min(shape) < 1:
-        raise ValueError(f"shape must be rows and columns of at least 1, got {shape}")
+    shape = [checks.check_integer("each side of shape", side, minimum=1) for side in shape]
+    if len(shape) != 2:
+        raise ValueError(f"shape must be rows and columns, got {shape}")
     count = 0
     with open(source, "rb") as file, replacing(images) as image_file, replacing(labels) as label_file:
         size = os.fstat(file.fileno()).st_size

@@ -55,6 +55,16 @@ class IdxError(ValueError):
     """A file, or an array to be written to one, is not what IDX (or the data set it belongs to) allows."""
 
 
+class _XzFile(lzma.LZMAFile):
+    """A stream out of xz that says so if its header asks for more memory than there is: 4 GB, it may."""
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            return super().read(size)
+        except MemoryError as error:
+            raise lzma.LZMAError("it asks for a dictionary beyond the memory") from error
+
+
 def read_idx(path: str | os.PathLike) -> np.ndarray:
     """Read an array from an IDX file, plain or compressed with gzip or xz.
 
@@ -165,7 +175,7 @@ def decompressed(file: BufferedReader) -> BinaryIO:
     if start.startswith(_GZIP_MAGIC):
         return gzip.GzipFile(fileobj=file, mode="rb")
     if start.startswith(_XZ_MAGIC):
-        return lzma.LZMAFile(file)
+        return _XzFile(file)
     return file
 
 
