@@ -44,6 +44,7 @@ from fastml.kernels.softmax import (
     sort_by_label,
     verdicts_from,
 )
+from fastml.kernels.subnormals import flush_subnormals, restore_subnormals
 from fastml.kernels.tiles import class_tiles, dhidden_tiles, forward_tiles, logit_tiles, update_tiles
 from fastml.kernels.vectors import MASK_BITS
 
@@ -245,6 +246,7 @@ def backward(labels, rate, weights, W2, new_W2, at, own, verdicts, worker, worke
 @helper
 def work(region, X, rows, labels, rate, scale, source, weights, scratch, verdicts, before, worker, workers):
     """Do a worker's part of a region, for the rows of a batch or, to judge them, any rows; before them are others."""
+    control = flush_subnormals()
     W2, new_W2 = weights.W2[source], weights.W2[1 - source]
     size = scratch.X.shape[1]
     first, last, part, parts, team = 0, padded_size(rows.size, size) // size, worker, workers, np.intp(0)
@@ -269,6 +271,7 @@ def work(region, X, rows, labels, rate, scale, source, weights, scratch, verdict
                 judge_group(
                     own.logits[g], weights.num_classes, block_labels, own.order, g * ROWS, block.size, block_verdicts
                 )
+    restore_subnormals(control)
 
 
 @parallel_kernel

@@ -18,13 +18,14 @@ BYTE, INT32 = ir.IntType(8), ir.IntType(32)
 
 def registers() -> tuple[int, int]:
     """Return the bytes of a vector register of the CPU that Numba compiles for, and how many there are."""
-    triple, _, features = cpu_target.target_context.codegen().magic_tuple()
+    _, _, features = cpu_target.target_context.codegen().magic_tuple()
     for feature, size, count in (("+avx512f", 64, 32), ("+avx", 32, 16)):
         if feature in features.split(","):
             return size, count
-    return 16, 16 if triple.startswith(("x86", "i")) else 32
+    return 16, 16 if IS_X86 else 32
 
 
+IS_X86 = cpu_target.target_context.codegen().magic_tuple()[0].startswith(("x86", "i"))
 REGISTER_BYTES, REGISTERS = registers()
 
 

@@ -29,6 +29,7 @@ from fastml.kernels.simd import (
     zero_tile,
 )
 from fastml.kernels.softmax import dlogits_group, judge_group, scale_group, softmax_group, verdicts_from
+from fastml.kernels.subnormals import flush_subnormals, restore_subnormals
 
 # Whether the kernels find the rows of X by their indices; these want them one behind the other.
 GATHERS = False
@@ -217,8 +218,10 @@ def judge(X, start, labels, scale, weights, scratch, verdicts, worker, workers):
 @helper
 def work(X, start, labels, parts_before, step, rate, scale, learn, weights, scratch, verdicts, before, worker, workers):
     """Do a worker's part of a batch, whose first row in X is start, and before which the slice has others."""
+    control = flush_subnormals()
     if not learn:
         judge(X, start, labels, scale, weights, scratch, verdicts, worker, workers)
+        restore_subnormals(control)
         return
     theta, gradients = scratch.theta[worker], scratch.gradients[step % 2]
     if step == 0:
@@ -242,6 +245,7 @@ def work(X, start, labels, parts_before, step, rate, scale, learn, weights, scra
             gradients[p],
             verdicts_from(verdicts, before + begin * ROWS),
         )
+    restore_subnormals(control)
 
 
 @parallel_kernel
@@ -293,5 +297,7 @@ def run(X, rows, labels, batch, rate, short_rate, scale, learn, workers, weights
                 )
         parts = parts_of(batch_labels.size)
     if learn and parts > 0:
+        control = flush_subnormals()
         copy(scratch.theta[0], weights.theta)
         add_gradients(scratch.gradients[(rows.size - 1) // size % 2], parts, weights.theta)
+        restore_subnormals(control)
