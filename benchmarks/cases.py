@@ -23,7 +23,9 @@ class Case:
     """An epoch of MNIST, or the evaluation of the network on it; no hidden_dim means softmax regression.
 
     The bound is how many times faster than NumPy fastml must be on a machine with two cores, the aim how many it
-    should be. Of raw pixels NumPy is the only peer: all of them take X in [0, 1], which is another case.
+    should be. Of raw pixels NumPy is the only peer: all of them take X in [0, 1], which is another case. So it is of X
+    without zeros, which to the others is as any X; and the sums of the C++ loops, from the first term to the last, then
+    are 5e-3 of the norm away.
     """
 
     name: str
@@ -43,7 +45,7 @@ class Case:
     @property
     def all_peers(self) -> bool:
         """Whether other peers than NumPy have something new to show."""
-        return self.pixels != "uint8"
+        return self.pixels not in ("uint8", "dense")
 
     def work(self, rows: int) -> Work:
         """Prepare the work of a number of rows."""

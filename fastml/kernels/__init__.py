@@ -50,6 +50,7 @@ classes.
 two calls come Ctrl-C, progress bars and other threads. With ``learn`` false the same function writes its verdicts on
 rows instead, losses, predictions and probabilities, and there each worker has rows of its own.
 
-**jit** has the options of the compiler with their reasons, and keeps machine code on disk. `deformation` and `text` are
-kernels of their own, for the data sets; `limits` measures what the machine can do at most.
+**jit** has the options of the compiler with their reasons, and keeps machine code on disk. `subnormals` has them count
+as zero while a kernel runs. `deformation` and `text` are kernels of their own, for the data sets; `limits` measures
+what the machine can do at most.
 """
