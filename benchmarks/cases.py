@@ -1,21 +1,10 @@
 """The cases that are run side by side: epochs of MNIST in both models, and an evaluation."""
 
-import functools
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from side_by_side import Work, dense_operations, in_unit_interval, start_weights
-
-import fastml
-
-INPUT_DIM, NUM_CLASSES = 784, 10
-
-
-@functools.cache
-def mnist() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return the training set as uint8."""
-    return fastml.load_mnist(raw=True)[0]
+from side_by_side import Work
+from suites.problems import INPUT_DIM, NUM_CLASSES, dense_operations, in_unit_interval, mnist, start_weights
 
 
 @dataclass(frozen=True)

@@ -18,14 +18,12 @@ from implementations.numpy import NumPy
 from side_by_side import (
     TOLERANCE,
     Work,
-    dense_operations,
     facts_of_run,
-    in_unit_interval,
     limit_threads,
     markdown_list,
     markdown_table,
-    start_weights,
 )
+from suites.problems import dense_operations, in_unit_interval, start_weights
 
 GRID = {
     "hidden": (16, 100, 400, 1000),

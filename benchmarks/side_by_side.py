@@ -84,25 +84,6 @@ class Work:
         return times
 
 
-def start_weights(*sizes: int, dtype: np.dtype) -> list[NDArray]:
-    """Return normal random weights from layer to layer, divided by the root of their columns as in hw0."""
-    generator = np.random.default_rng(0)
-    shapes = itertools.pairwise(sizes)
-    return [(generator.standard_normal((n, m)) / np.sqrt(m)).astype(dtype) for n, m in shapes]
-
-
-def in_unit_interval(pixels: NDArray[np.uint8], dtype: str) -> NDArray:
-    """Return pixels as numbers in [0, 1]; as float32 for dtype uint8."""
-    return pixels / np.dtype("float64" if dtype == "float64" else "float32").type(255)
-
-
-def dense_operations(rows: int, input_dim: int, hidden_dim: int, num_classes: int) -> int:
-    """Return the floating-point operations of an epoch's products, zeros included; no hidden_dim means softmax."""
-    if not hidden_dim:
-        return 4 * rows * input_dim * num_classes
-    return 4 * rows * (input_dim + num_classes) * hidden_dim + 2 * rows * hidden_dim * num_classes
-
-
 def limit_threads(threads: int | None) -> int:
     """Start this program anew with so many threads on all sides, by default all cores; return how many.
 

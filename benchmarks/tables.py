@@ -75,9 +75,9 @@ the first call.
 
 X is float32 in [0, 1] where nothing else is said. Only fastml reads raw pixels: in the cases with `uint8` NumPy gets
 floats, and the others, for whom they are the cases without, take no part, nor in those where X has no zeros (dense),
-to which all but fastml are blind. scikit-learn also learns biases, that cannot
-be turned off: only its first step was compared with NumPy's; without a hidden layer its MLPClassifier is softmax
-regression. An evaluation the C++ loops, autograd and scikit-learn do not have."""
+to which all but fastml are blind. scikit-learn also learns biases, that cannot be turned off: only its first step was
+compared with NumPy's; without a hidden layer its MLPClassifier is softmax regression. An evaluation the C++ loops,
+autograd and scikit-learn do not have."""
 
 
 def peers_list(results: dict) -> str:

@@ -6,7 +6,8 @@ import warnings
 
 import numpy as np
 import pytest
-from side_by_side import TOLERANCE, Work, start_weights
+from side_by_side import TOLERANCE, Work
+from suites.problems import start_weights
 
 from tests import reference
 

@@ -22,6 +22,19 @@ class Shapes:
         self.run()
 
 
+class SubnormalPixels:
+    """Pixels below the smallest normal number; where the CPU has to compute with them, many times as slow."""
+
+    params = (0, 400)
+    param_names = ("hidden",)
+
+    def setup(self, hidden):
+        self.run = problems.epoch(hidden, largest=1e-39)
+
+    def time_epoch(self, hidden):
+        self.run()
+
+
 class Densities:
     """Shares of pixels that are not zero: what the patterns of the network are good for."""
 

@@ -42,6 +42,11 @@ def mnist() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     return fastml.load_mnist(raw=True)[0]
 
 
+def in_unit_interval(pixels: NDArray[np.uint8], dtype: str) -> NDArray:
+    """Return pixels as numbers in [0, 1]; as float32 for dtype uint8."""
+    return pixels / np.dtype("float64" if dtype == "float64" else "float32").type(255)
+
+
 @functools.cache
 def images(dtype: str, density: float = MNIST) -> NDArray:
     """Return the training images as uint8, or in [0, 1].
@@ -58,7 +63,7 @@ def images(dtype: str, density: float = MNIST) -> NDArray:
         else:
             zero = (X == 0) & (generator.integers(1, 256, X.shape, np.uint8) <= 255 * (density - MNIST) / (1 - MNIST))
             X = np.where(zero, noise, X)
-    return X if dtype == "uint8" else X / np.dtype(dtype).type(255)
+    return X if dtype == "uint8" else in_unit_interval(X, dtype)
 
 
 def settings(X: NDArray) -> dict[str, float]:
@@ -66,22 +71,31 @@ def settings(X: NDArray) -> dict[str, float]:
     return {"scale": 1 / 255} if X.dtype == np.uint8 else {}
 
 
+def start_weights(*sizes: int, dtype: np.dtype) -> list[NDArray]:
+    """Return normal random weights from layer to layer, divided by the root of their columns as in hw0."""
+    generator = np.random.default_rng(0)
+    shapes = itertools.pairwise(sizes)
+    return [(generator.standard_normal((n, m)) / np.sqrt(m)).astype(dtype) for n, m in shapes]
+
+
 def weights(hidden_dim: int, dtype: str = "float32") -> list[NDArray]:
     """Return the weights of softmax regression, if hidden_dim is 0, or of the network, random as hw0 has them."""
-    generator = np.random.default_rng(0)
     sizes = (INPUT_DIM, hidden_dim, NUM_CLASSES) if hidden_dim else (INPUT_DIM, NUM_CLASSES)
-    precision = "float64" if dtype == "float64" else "float32"
-    return [(generator.standard_normal((n, m)) / m**0.5).astype(precision) for n, m in itertools.pairwise(sizes)]
+    return start_weights(*sizes, dtype=np.dtype("float64" if dtype == "float64" else "float32"))
 
 
 @functools.cache
-def epoch(hidden_dim: int, batch: int = 100, dtype: str = "float32", density: float = MNIST) -> Callable[[], None]:
-    """Return an epoch of the network, or of softmax regression if hidden_dim is 0.
+def epoch(
+    hidden_dim: int, batch: int = 100, dtype: str = "float32", density: float = MNIST, largest: float = 1.0
+) -> Callable[[], None]:
+    """Return an epoch of the network, or of softmax regression if hidden_dim is 0, on floats up to the largest.
 
     It has run on two batches: so it is compiled for its very dtypes. All pages of the data have been written.
     """
     function = fastml.nn_epoch if hidden_dim else fastml.softmax_regression_epoch
     X, (_, y) = images(dtype, density), mnist()
+    if largest != 1:
+        X = X * X.dtype.type(largest)
     keywords = {"lr": 0.0, "batch": batch, **settings(X)}
     arrays = weights(hidden_dim, dtype)
     function(X[: 2 * batch], y[: 2 * batch], *arrays, **keywords)
@@ -97,9 +111,13 @@ def verdicts(name: str, hidden_dim: int, dtype: str) -> Callable[[], object]:
     return functools.partial(function, *data, *arrays, **settings(X))
 
 
-def operations(hidden_dim: int) -> int:
-    """Return the floating-point operations of an epoch's products, zeros included."""
-    rows = len(mnist()[0])
+def dense_operations(rows: int, input_dim: int, hidden_dim: int, num_classes: int) -> int:
+    """Return the floating-point operations of an epoch's products, zeros included; no hidden_dim means softmax."""
     if not hidden_dim:
-        return 4 * rows * INPUT_DIM * NUM_CLASSES
-    return 4 * rows * (INPUT_DIM + NUM_CLASSES) * hidden_dim + 2 * rows * hidden_dim * NUM_CLASSES
+        return 4 * rows * input_dim * num_classes
+    return 4 * rows * (input_dim + num_classes) * hidden_dim + 2 * rows * hidden_dim * num_classes
+
+
+def operations(hidden_dim: int) -> int:
+    """Return the floating-point operations of an epoch's products on MNIST, zeros included."""
+    return dense_operations(len(mnist()[0]), INPUT_DIM, hidden_dim, NUM_CLASSES)
