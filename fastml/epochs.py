@@ -68,8 +68,7 @@ def softmax_regression_epoch(
     -----
     KeyboardInterrupt, or an error in `progress`, leaves theta as after the last finished slice of whole batches. NaN
     and infinity travel as in NumPy; subnormal numbers, in float32 those below 1.2e-38, count as zero, where the CPU is
-    an x86: it takes over a hundred cycles for each. The result has the same bits for any number of threads and any
-    threading layer.
+    an x86: it is slow with them. The result has the same bits for any number of threads and any threading layer.
 
     References
     ----------

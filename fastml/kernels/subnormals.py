@@ -1,6 +1,6 @@
 """Subnormal numbers, those below the smallest normal one: in the kernels they count as zero, where the CPU is an x86.
 
-It takes over a hundred cycles for each of them. Epochs of subnormal numbers alone took 24 to 74 times as long.
+It is slow with them: epochs of subnormal numbers alone took 24 to 74 times as long.
 """
 
 from llvmlite import ir
