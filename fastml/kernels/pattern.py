@@ -5,26 +5,29 @@ one class are neighbours), the tile that updates `ROWS` pixels only the rows whe
 same micro-kernel walks either list; on dense data the lists are full.
 """
 
+from numba.np.unsafe.ndarray import to_fixed_tuple
+
 from fastml.kernels.jit import helper
 from fastml.kernels.panels import ROWS
 from fastml.kernels.vectors import MASK_BITS, append_indices, meeting_mask, nonzero_mask
 
 
 @helper
-def mask_row(packed, i, masks):
+def mask_row(X, i, masks):
     """Write which pixels of row i are not zero to column i of masks."""
     for c in range(masks.shape[0]):
-        masks[c, i] = nonzero_mask(packed, i, c * MASK_BITS)
+        masks[c, i] = nonzero_mask(X, i, c * MASK_BITS)
 
 
 @helper
-def list_pixels(masks, g, pixels):
-    """Write the pixels where a row of group g is not zero to pixels[g] and return how many there are."""
+def list_pixels(masks, order, g, pixels):
+    """Write the pixels where a row of order[g * ROWS : (g + 1) * ROWS] is not zero to pixels[g]; return how many."""
+    group = to_fixed_tuple(order[g * ROWS :], ROWS)
     count = 0
     for c in range(masks.shape[0]):
-        union = masks[c, g * ROWS]
+        union = masks[c, group[0]]
         for r in range(1, ROWS):
-            union |= masks[c, g * ROWS + r]
+            union |= masks[c, group[r]]
         count = append_indices(pixels, g, count, union, c * MASK_BITS)
     return count
 

@@ -127,6 +127,16 @@ def offset(builder, index, distance):
     return builder.add(index, ir.Constant(index.type, distance)) if distance else index
 
 
+def row_type(i):
+    """Return the type of an index of rows: of the first of them, which follow each other, or a tuple of all."""
+    return i if isinstance(i, types.UniTuple) else types.intp
+
+
+def row_of(builder, index_type, index, r):
+    """Return the index of row r of those that an index of rows means."""
+    return builder.extract_value(index, r) if isinstance(index_type, types.UniTuple) else offset(builder, index, r)
+
+
 @intrinsic
 def lanes_of(typingctx, like):
     """Return the number of lanes of a vector of the dtype of the array like."""
@@ -143,16 +153,16 @@ def zero_tile(typingctx, rows, vectors, like):
 
 @intrinsic
 def store_tile(typingctx, tile, A, i, j):
-    """A[i + r, j:] = tile[r]."""
+    """A[i + r, j:] = tile[r]; if i is a tuple, A[i[r], j:] = tile[r]."""
 
     def codegen(context, builder, sig, args):
         value, A_, i_, j_ = args
         for r, v, number in tile.registers():
-            at = offset(builder, i_, r), offset(builder, j_, v * tile.vector.lanes)
+            at = row_of(builder, i, i_, r), offset(builder, j_, v * tile.vector.lanes)
             store(context, builder, tile.vector, builder.extract_value(value, number), A, A_, *at)
         return context.get_dummy_value()
 
-    return types.void(tile, A, types.intp, types.intp), codegen
+    return types.void(tile, A, row_type(i), types.intp), codegen
 
 
 @intrinsic
@@ -218,18 +228,18 @@ def outer(columns):
             ]
             for r, v, number in tile.registers():
                 if v == 0:
-                    at = (i_, offset(builder, j_, r)) if columns else (offset(builder, i_, r), j_)
+                    at = (i_, offset(builder, j_, r)) if columns else (row_of(builder, i, i_, r), j_)
                     x = every_lane(builder, vector.llvm, builder.load(element(context, builder, X, X_, *at)))
                 total = multiply_add(builder, vector, x, w[v], builder.extract_value(value, number))
                 value = builder.insert_value(value, total, number)
             return value
 
-        return tile(tile, X, types.intp, types.intp, W, types.intp, types.intp), codegen
+        return tile(tile, X, row_type(i), types.intp, W, types.intp, types.intp), codegen
 
     return add_outer
 
 
-# tile[r] += X[i + r, j] * W[q, h:]   and   tile[r] += X[i, j + r] * W[q, h:]
+# tile[r] += X[i + r, j] * W[q, h:], or X[i[r], j] * W[q, h:] if i is a tuple, and tile[r] += X[i, j + r] * W[q, h:]
 add_outer_rows, add_outer_columns = outer(columns=False), outer(columns=True)
 
 

@@ -87,14 +87,14 @@ def scale_group(logits, scale):
 
 
 @helper
-def dlogits_group(logits, labels, order, first, rate, num_classes):
-    """Replace the softmax of rows first to first + ROWS of a block by -rate * dlogits.
+def dlogits_group(logits, labels, order, first, last, rate, num_classes):
+    """Replace the softmax of rows first to last of a block, at most ROWS, by -rate * dlogits.
 
     The label of row i is labels[order[i]].
     """
     for k in range(num_classes):
         store_vector(load_vector(ROWS, logits, k) * -rate, logits, k)
-    for i in range(first, min(first + ROWS, labels.size)):
+    for i in range(first, last):
         logits[bend(labels[order[i]], num_classes), i - first] += rate
 
 

@@ -191,7 +191,8 @@ def learn_part(X, start, labels, rate, scale, num_classes, theta, order, logits,
                 judge_group(logits[g], num_classes, block, order, g * ROWS, block.size, verdicts_from(verdicts, first))
             else:
                 softmax_group(logits[g], num_classes)
-            dlogits_group(logits[g], block, order, g * ROWS, rate * scale, num_classes)
+            last = min((g + 1) * ROWS, block.size)
+            dlogits_group(logits[g], block, order, g * ROWS, last, rate * scale, num_classes)
         compute_gradient(X, start + first, block.size, logits, gradient, first == 0)
 
 

@@ -5,6 +5,7 @@ wide; they differ in what the rows are and where the sum goes.
 """
 
 import numpy as np
+from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from fastml.kernels.jit import helper
 from fastml.kernels.panels import CLASSES, MOST_VECTORS, ROWS
@@ -55,16 +56,17 @@ def forward_tiles(vectors):
     """Make the forward product of panels of a number of vectors."""
 
     @helper
-    def forward_tiles(X, pixels, listed, W1, hidden, first, last):
-        """Write hidden = relu(X W1) for groups of rows first to last of a panel."""
+    def forward_tiles(X, order, pixels, listed, W1, hidden, first, last):
+        """Write hidden = relu(X[order] W1) for groups of rows first to last of a panel."""
         for g in range(first, last):
+            group = to_fixed_tuple(order[g * ROWS :], ROWS)
             tile = zero_tile(ROWS, vectors, W1)
             for t in range(listed[g]):
                 j = np.intp(pixels[g, t])
                 ahead = np.intp(pixels[g, t + AHEAD])
                 for v in range(vectors):
                     prefetch(W1, ahead, v * lanes_of(W1))
-                tile = add_outer_rows(tile, X, g * ROWS, j, W1, j, 0)
+                tile = add_outer_rows(tile, X, group, j, W1, j, 0)
             store_tile(relu_tile(tile), hidden, g * ROWS, 0)
 
     return forward_tiles
@@ -75,13 +77,14 @@ def dhidden_tiles(vectors):
     """Make the product that takes dlogits back to the hidden units."""
 
     @helper
-    def dhidden_tiles(dlogits, num_classes, W2, hidden, dhidden, groups):
-        """Write dhidden = (dlogits W2^T) * (hidden > 0) for that many groups of rows of a panel."""
+    def dhidden_tiles(dlogits, num_classes, W2, hidden, dhidden, order, groups):
+        """Write dhidden[order] = (dlogits W2^T) * (hidden > 0) for that many groups of rows of a panel."""
         for g in range(groups):
             tile = zero_tile(ROWS, vectors, W2)
             for k in range(num_classes):
                 tile = add_outer_columns(tile, dlogits[g], k, 0, W2, k, 0)
-            store_tile(mask_tile(tile, hidden, g * ROWS, 0), dhidden, g * ROWS, 0)
+            group = to_fixed_tuple(order[g * ROWS :], ROWS)
+            store_tile(mask_tile(tile, hidden, g * ROWS, 0), dhidden, group, 0)
 
     return dhidden_tiles
 
