@@ -51,10 +51,22 @@ def test_shapes_beyond_one_tile(model, dtype, shape):
 
 
 @DTYPES
+@pytest.mark.parametrize("input_dim", [40, 48])
 @pytest.mark.parametrize("batch", [127, 128, 129, 300, 2500])
-def test_batches_beyond_one_block_of_rows(model, dtype, batch):
-    # 2500 rows are 16 parts of softmax regression, and those more than a block.
-    assert_agrees(model, dtype, make_problem(max(batch, 700), 40, 37, 5, batch=batch, density=0.3))
+def test_batches_beyond_one_block_of_rows(model, dtype, batch, input_dim):
+    # 2500 rows are 16 parts of softmax regression, and those more than a block. The network packs 40 pixels, not 48.
+    assert_agrees(model, dtype, make_problem(max(batch, 700), input_dim, 37, 5, batch=batch, density=0.3))
+
+
+@DTYPES
+@pytest.mark.parametrize("batch", [16, 300])
+def test_rows_that_are_packed_give_the_bits_of_those_read_in_place(model, dtype, batch):
+    fast, _ = EPOCHS[model]
+    problem = make_problem(310, 48, 37, 5, batch=batch, dtype="uint8", scale=1.0, lr=1e-4)
+    packed = run(fast, problem, problem.weights(model, dtype))
+    problem.X = problem.X.astype(dtype)
+    for got, expected in zip(run(fast, problem, problem.weights(model, dtype)), packed, strict=True):
+        np.testing.assert_array_equal(got, expected)
 
 
 @DTYPES
@@ -70,10 +82,12 @@ def test_every_layout_of_the_weights(model, dtype, layout, byte_order):
         np.testing.assert_array_equal(got, expected)
 
 
-def test_order_equals_a_shuffled_copy(model):
+@pytest.mark.parametrize(("x_dtype", "input_dim"), [("uint8", 30), ("float32", 32)])
+def test_order_equals_a_shuffled_copy(model, x_dtype, input_dim):
     fast, _ = EPOCHS[model]
-    problem = make_problem(50, 30, 21, 5, batch=16, dtype="uint8")
-    order = np.random.default_rng(1).permutation(50)[:41]
+    problem = make_problem(50, input_dim, 21, 5, batch=16, dtype=x_dtype)
+    # Shuffled, but for a batch whose rows are neighbours.
+    order = np.concatenate([np.random.default_rng(1).permutation(50)[:16], np.arange(7, 23), np.arange(9)[::-1]])
     ordered = run(fast, problem, problem.weights(model, "float32"), order=order)
     X, y = problem.X[order], problem.y[order]
     copied = problem.weights(model, "float32")

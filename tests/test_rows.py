@@ -9,7 +9,9 @@ from fastml.kernels.vectors import MASK_BITS
 from tests.compiled import compiled
 
 UNTOUCHED = -7
-convert_row = compiled(rows.convert_row)
+convert_row, are_neighbours, need_no_packing = map(
+    compiled, (rows.convert_row, rows.are_neighbours, rows.need_no_packing)
+)
 
 
 @pytest.mark.parametrize("input_dim", [1, 15, 16, 17, 83, 784])
@@ -32,3 +34,26 @@ def test_what_is_not_finite_stays():
     packed = np.zeros((1, MASK_BITS), np.float32)
     convert_row(X.view(np.uint8), 0, 4, np.float32(2), packed, 0)
     np.testing.assert_array_equal(packed[:, :6], X * 2)
+
+
+@pytest.mark.parametrize(
+    ("indices", "expected"), [([3], True), ([3, 4, 5], True), ([3, 5, 4], False), ([3, 4, 6], False), ([3, 3], False)]
+)
+def test_neighbours(indices, expected):
+    assert are_neighbours(np.array(indices)) == expected
+
+
+@pytest.mark.parametrize(
+    ("dtype", "input_dim", "scale", "expected"),
+    [
+        ("float32", 32, 1, True),
+        ("float32", 32, 0.5, False),
+        ("float32", 40, 1, False),
+        ("float64", 32, 1, False),
+        ("uint8", 32, 1, False),
+        ("uint8", 128, 1, False),
+    ],
+)
+def test_only_whole_masks_of_the_same_numbers_need_no_packing(dtype, input_dim, scale, expected):
+    X, packed = np.zeros((2, input_dim), dtype).view(np.uint8), np.zeros((2, input_dim), np.float32)
+    assert need_no_packing(X, np.float32(scale), input_dim, packed) == expected

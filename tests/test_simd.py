@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from fastml.kernels import panels
 from fastml.kernels.simd import (
@@ -64,6 +65,14 @@ def tile_functions(rows, vectors):
         store_tile(tile, out, 1, 2)
 
     @compiled
+    def store_any_rows(X, W, i, h, terms, out):
+        tile = zero_tile(rows, vectors, X)
+        chosen = to_fixed_tuple(i, rows)
+        for q in range(terms):
+            tile = add_outer_rows(tile, X, chosen, q, W, q, h)
+        store_tile(tile, out, chosen, 2)
+
+    @compiled
     def add(X, W, i, h, terms, base, out):
         store_sum(of_rows(X, W, i, h, terms), base, out, 1, 2)
 
@@ -82,7 +91,9 @@ def tile_functions(rows, vectors):
             tile = add_dot(tile, A, i, B, k, v * lanes_of(B))
         sum_tile(tile, out, 1)
 
-    return SimpleNamespace(store=store, store_columns=store_columns, add=add, relu=relu, mask=mask, dot=dot)
+    return SimpleNamespace(
+        store=store, store_columns=store_columns, store_any_rows=store_any_rows, add=add, relu=relu, mask=mask, dot=dot
+    )
 
 
 def tile_problem(dtype, rows, vectors, terms, stored=None, seed=0):
@@ -133,6 +144,16 @@ def test_outer_products_convert_their_second_operand(dtype, shape, stored):
         out = before.copy()
         getattr(tile_functions(*shape), function)(operand, W, 2, 3, 5, out)
         assert_wrote(out, before, expected)
+
+
+@TILES
+def test_the_rows_of_a_tile_may_lie_anywhere(dtype, shape):
+    X, W, before = tile_problem(dtype, *shape, 5)
+    chosen = np.random.default_rng(2).permutation(shape[0] + 2)[: shape[0]]
+    out, expected = before.copy(), before.copy()
+    tile_functions(*shape).store_any_rows(X, W, chosen, 3, 5, out)
+    expected[chosen, 2 : 2 + W.shape[1] - 3] = X[chosen] @ W[:, 3:]
+    np.testing.assert_array_equal(out, expected)
 
 
 @pytest.mark.filterwarnings("ignore:invalid value")

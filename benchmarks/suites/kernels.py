@@ -39,6 +39,7 @@ class Network:
     """The steps of the network, with 400 hidden units, in their order."""
 
     params = [
+        "mark_rows",
         "pack_rows",
         "list_pixels",
         "forward_tiles",

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastml.kernels import network, pattern, softmax, softmax_regression, tiles
+from fastml.kernels import network, pattern, rows, softmax, softmax_regression, tiles
 from fastml.kernels.panels import ROWS
 from fastml.kernels.softmax import empty_verdicts
-from fastml.kernels.vectors import MASK_BITS, exp, load_vector, store_vector
+from fastml.kernels.vectors import MASK_BITS, as_numbers, exp, load_vector, store_vector
 
 from . import problems
 
@@ -45,7 +45,8 @@ def after_a_batch(model, hidden_dim):
 def network_batch():
     """Return what the steps of the network take."""
     batch, weights, scratch = after_a_batch(network, HIDDEN_DIM)
-    return batch, weights, network.Scratch(*(memory[0] for memory in scratch))
+    own = network.Scratch(*(memory[0] for memory in scratch))
+    return batch, weights, own._replace(order=own.order[0], masks=own.masks[0])
 
 
 def softmax_regression_batch():
@@ -53,19 +54,26 @@ def softmax_regression_batch():
     return after_a_batch(softmax_regression, 0)
 
 
+def mark_rows(batch, weights, own):
+    X, dim = as_numbers(batch.X, own.X), weights.input_dim
+    rows.mark_rows(batch.X, batch.rows, batch.scale, dim, True, X, own.X, own.masks)
+
+
 def pack_rows(batch, weights, own):
-    network.pack_rows(batch.X, batch.rows, batch.labels, batch.scale, weights, own)
+    rows.pack_rows(batch.X, batch.rows, batch.scale, weights.input_dim, own.X)
 
 
 def list_pixels(batch, weights, own):
     for g in range(GROUPS):
-        own.pixels_listed[g] = pattern.list_pixels(own.masks, g, own.pixels)
+        own.pixels_listed[g] = pattern.list_pixels(own.masks, own.order, g, own.pixels)
 
 
 def forward_tiles(batch, weights, own):
+    X, ahead = as_numbers(batch.X, own.X), tiles.Ahead(batch.X, 0, 0, 0)
     for p in range(weights.offsets.size - 1):
         width = weights.offsets[p + 1] - weights.offsets[p]
-        tiles.forward_tiles(width, own.X, own.pixels, own.pixels_listed, weights.W1[p], own.hidden[p], 0, GROUPS)
+        W1, hidden = weights.W1[p], own.hidden[p]
+        tiles.forward_tiles(width, X, own.order, own.pixels, own.pixels_listed, W1, hidden, 0, GROUPS, ahead)
 
 
 def logit_tiles(batch, weights, own):
@@ -78,7 +86,8 @@ def dlogits(batch, weights, own):
     for g in range(GROUPS):
         softmax.add_partial_logits(own.partial, g, own.logits[g])
         softmax.softmax_group(own.logits[g], weights.num_classes)
-        softmax.dlogits_group(own.logits[g], batch.labels, own.order, g * ROWS, 0 * batch.scale, weights.num_classes)
+        first, last, rate = g * ROWS, (g + 1) * ROWS, 0 * batch.scale
+        softmax.dlogits_group(own.logits[g], batch.labels, own.order, first, last, rate, weights.num_classes)
 
 
 def list_rows(batch, weights, own):
@@ -90,14 +99,16 @@ def dhidden_tiles(batch, weights, own):
     for p in range(weights.offsets.size - 1):
         width = weights.offsets[p + 1] - weights.offsets[p]
         W2, hidden = weights.W2[0, p], own.hidden[p]
-        tiles.dhidden_tiles(width, own.logits, weights.num_classes, W2, hidden, own.dhidden, GROUPS)
+        tiles.dhidden_tiles(width, own.logits, weights.num_classes, W2, hidden, own.dhidden, own.order, GROUPS)
 
 
 def update_tiles(batch, weights, own):
     groups = weights.W1.shape[1] // ROWS
+    X, ahead = as_numbers(batch.X, own.X), tiles.Ahead(batch.X, 0, 0, 0)
     for p in range(weights.offsets.size - 1):
         width = weights.offsets[p + 1] - weights.offsets[p]
-        tiles.update_tiles(width, own.X, own.rows, own.rows_listed, own.dhidden, weights.W1[p], 0, groups)
+        W1 = weights.W1[p]
+        tiles.update_tiles(width, X, own.rows, own.rows_listed, own.dhidden, W1, 0, groups, ahead)
 
 
 def class_tiles(batch, weights, own):
@@ -107,9 +118,10 @@ def class_tiles(batch, weights, own):
 
 
 def exp_of_pixels(batch, weights, own):
-    pixels = own.X.reshape(own.X.size // MASK_BITS, MASK_BITS)
+    X = as_numbers(batch.X, own.X)
+    pixels = X.reshape(X.size // MASK_BITS, MASK_BITS)
     result = own.hidden.reshape(own.hidden.size // MASK_BITS, MASK_BITS)
-    for i in range(result.shape[0]):
+    for i in range(min(pixels.shape[0], result.shape[0])):
         store_vector(exp(load_vector(MASK_BITS, pixels, i)), result, i)
 
 

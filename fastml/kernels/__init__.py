@@ -12,17 +12,19 @@ numbers a vector has, and how many vectors a tile, follows the CPU that Numba co
 panels of up to 5 vectors of hidden units, a row of 80 floats behind the other, when an epoch begins, and unpacked when
 it ends. Hidden units, and what comes back to them, have the same form.
 
-**Pattern** (`pattern`). Of MNIST's pixels 19 % are not zero, and what is not multiplied takes no time. A batch is
-packed too: converted, scaled, its rows sorted by label, since digits of one class share many of their zeros. A tile of
-4 rows then walks a list of the pixels where one of its rows is not zero (34 % of them), the tile that updates the
-weights of 4 pixels a list of the rows where one of the pixels is not zero (28 %). Masks of 16 bits and one instruction
-that compresses a vector make the lists. There is no other path: where nothing is zero the lists are full, and cost
-little.
+**Pattern** (`pattern`). Of MNIST's pixels 19 % are not zero, and what is not multiplied takes no time. A tile of 4 rows
+walks a list of the pixels where one of its rows is not zero (34 % of them: rows of one label are taken together, since
+digits of one class share many of their zeros), the tile that updates the weights of 4 pixels a list of the rows where
+one of the pixels is not zero (28 %). Masks of 16 bits and one instruction that compresses a vector make the lists.
+There is no other path: where nothing is zero the lists are full, and cost little.
+
+**Rows** (`rows`). Floats are read where the caller has them. What must be converted or scaled, or is in another order,
+is packed, a block of rows at a time. Tiles ask for the rows of the next block while they compute: memory is slow.
 
 **A batch of the network** (`network`, its products in `tiles`) goes through two regions, and all workers (threads) meet
 after each:
 
-- forward: pack rows (`rows`), list pixels; by tiles (panel x rows): hidden = relu(X W1), partial logits;
+- forward: read rows (`rows`), list pixels; by tiles (panel x rows): hidden = relu(X W1), partial logits;
 - backward: logits, softmax, dlogits = softmax - onehot; list rows; by panels: dhidden = (dlogits W2^T) * (hidden > 0),
   update of W2; by tiles (panel x pixels): update of W1.
 

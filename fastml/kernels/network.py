@@ -2,8 +2,8 @@
 
 A batch goes through two regions, and all workers meet after each:
 
-- forward: pack the rows, list the pixels that are not zero in each group of them; by tiles (panel x rows): hidden =
-  relu(X W1) and, while it is at hand, the panel's part of logits = hidden W2;
+- forward: read or pack the rows, list the pixels that are not zero in each group of them; by tiles (panel x rows):
+  hidden = relu(X W1) and, while it is at hand, the panel's part of logits = hidden W2;
 - backward: the partial logits added in the order of the panels, softmax, dlogits; list the rows that are not zero in
   each group of pixels; by panels: dhidden and the update of W2; by tiles (panel x pixels): W1 += X^T dhidden.
 
@@ -11,8 +11,8 @@ Hidden units and weights are shared out by panels. What every worker needs of th
 patterns, logits and dlogits, each makes for itself: lines that two cores write and read in turn cost more than to make
 them twice. Two workers that shared the packing of 100 rows took 45 us for it, one alone 44.
 
-In each region a batch of many rows goes through in blocks, which backward has to pack again: all of them together would
-not stay in a cache, and so the weights do.
+In each region a batch of many rows goes through in blocks: all of them together would not stay in a cache, and so the
+weights do. Packed rows backward has to pack again.
 """
 
 from typing import NamedTuple
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastml.kernels import panels
-from fastml.kernels.jit import helper, parallel_kernel
+from fastml.kernels.jit import helper, inlined, parallel_kernel
 from fastml.kernels.panels import (
     CLASSES,
     ROWS,
@@ -34,8 +34,8 @@ from fastml.kernels.panels import (
     padded_size,
     share,
 )
-from fastml.kernels.pattern import list_pixels, list_rows, mask_row
-from fastml.kernels.rows import convert_row
+from fastml.kernels.pattern import list_pixels, list_rows
+from fastml.kernels.rows import are_neighbours, mark_rows, need_no_packing, pack_rows
 from fastml.kernels.softmax import (
     add_partial_logits,
     dlogits_group,
@@ -45,11 +45,18 @@ from fastml.kernels.softmax import (
     verdicts_from,
 )
 from fastml.kernels.subnormals import flush_subnormals, restore_subnormals
-from fastml.kernels.tiles import class_tiles, dhidden_tiles, forward_tiles, logit_tiles, update_tiles
-from fastml.kernels.vectors import MASK_BITS
+from fastml.kernels.tiles import (
+    TILE_OVERHEAD,
+    Ahead,
+    ahead_from,
+    class_tiles,
+    dhidden_tiles,
+    forward_tiles,
+    logit_tiles,
+    update_tiles,
+)
+from fastml.kernels.vectors import MASK_BITS, as_numbers
 
-# What the beginning and end of a tile cost, in steps of its loop: a mispredicted branch, and to load and store it.
-TILE_OVERHEAD = 6
 FORWARD, BACKWARD, JUDGE = 0, 1, 2
 # The kernels find the rows of X by their indices, so that an order costs no copy.
 GATHERS = True
@@ -72,10 +79,10 @@ class Weights(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Memory for a block: its rows sorted by label, packed, their patterns, and what the layers make of them.
+    """Memory for a block: the order of its rows by label, the rows packed, patterns, and what the layers make of them.
 
-    The first axis of each array are workers. When they learn, hidden and partial are one for all of them, and hold a
-    whole batch.
+    The first axis of each array are workers, the second of order and masks the blocks of a batch. When they learn,
+    hidden and partial are one for all workers, and hold a whole batch.
     """
 
     order: NDArray
@@ -170,44 +177,8 @@ def own_scratch(scratch, worker, team, block):
     )
 
 
-@helper
-def can_stay(X, rows, scale, weights):
-    """Return whether tiles can read X[rows] where it lies: a piece of X, which has nothing to convert or to pad.
-
-    So it is with images of floats in their order. To pack 100 of them and to mark their pixels takes 31 us, to mark
-    them alone 20.
-    """
-    if X.shape[1] != weights.input_dim * weights.W1.itemsize or weights.input_dim % MASK_BITS or scale != 1:
-        return False
-    gaps = 0
-    for r in range(rows.size):
-        gaps += rows[r] != rows[0] + r
-    return gaps == 0
-
-
-@helper
-def pack_rows(X, rows, scale, weights, own):
-    """Pack the rows of a block."""
-    for i in range(rows.size):
-        convert_row(X, rows[i], X.shape[1] // weights.input_dim, scale, own.X, i)
-
-
-@helper
-def mark_rows(X, rows, scale, stays, read, weights, own):
-    """Mark the pixels that are not zero in the rows of a block, and pack them first if they can't stay."""
-    for i in range(rows.size):
-        if not stays:
-            convert_row(X, rows[i], X.shape[1] // weights.input_dim, scale, own.X, i)
-        # Now, not pixel by pixel: with stores to masks between those to rows that are not in the first cache, 100 rows
-        # took 15 us, in the place of 8.
-        mask_row(read, i, own.masks)
-    for i in range(rows.size, padded_size(rows.size, MASK_BITS)):
-        for c in range(own.masks.shape[0]):
-            own.masks[c, i] = 0
-
-
-@helper
-def forward(labels, read, weights, W2, at, own, worker, workers):
+@inlined
+def forward(X, labels, ahead, weights, W2, at, own, worker, workers):
     """Write hidden and the partial logits of a worker's tiles of a block, from row `at` of the batch on."""
     offsets, groups = weights.offsets, padded_size(labels.size, ROWS) // ROWS
     sort_by_label(labels, own.labels_begin[: weights.num_classes + 1], own.order)
@@ -222,13 +193,14 @@ def forward(labels, read, weights, W2, at, own, worker, workers):
     for p in range(offsets.size - 1):
         width, hidden = offsets[p + 1] - offsets[p], own.hidden[p % own.hidden.shape[0], at:]
         first, last = first_tile(begins, offsets[p], width, low), first_tile(begins, offsets[p], width, high)
-        forward_tiles(width, read, own.order, own.pixels, own.pixels_listed, weights.W1[p], hidden, first, last)
+        now = ahead_from(ahead, offsets[p] * begins[-1] + width * begins[first], width, low, high)
+        forward_tiles(width, X, own.order, own.pixels, own.pixels_listed, weights.W1[p], hidden, first, last, now)
         logit_tiles(width, hidden, W2[p], own.partial[p, at // ROWS :], first, last)
 
 
-@helper
-def backward(labels, read, rate, weights, W2, new_W2, at, own, verdicts, worker, workers):
-    """Make dlogits and dhidden of a packed block, and add to a worker's tiles of the weights.
+@inlined
+def backward(X, labels, ahead, rate, weights, W2, new_W2, at, own, verdicts, worker, workers):
+    """Make dlogits and dhidden of a block, and add to a worker's tiles of the weights.
 
     The first worker writes the verdicts, if any are wanted.
     """
@@ -254,7 +226,8 @@ def backward(labels, read, rate, weights, W2, new_W2, at, own, verdicts, worker,
         if first < last:
             hidden = own.hidden[p, at:]
             dhidden_tiles(width, own.logits, weights.num_classes, W2[p], hidden, own.dhidden, own.order, groups)
-            update_tiles(width, read, own.rows, own.rows_listed, own.dhidden, weights.W1[p], first, last)
+            now = ahead_from(ahead, offsets[p] * begins[-1] + width * begins[first], width, low, high)
+            update_tiles(width, X, own.rows, own.rows_listed, own.dhidden, weights.W1[p], first, last, now)
     first, last = share(offsets.size - 1, worker, workers)
     for p in range(first, last):
         before = W2[p] if at == 0 else new_W2[p]
@@ -276,17 +249,22 @@ def work(region, X, rows, labels, rate, scale, source, weights, scratch, verdict
         own = own_scratch(scratch, worker, team, 0 if region == JUDGE else start // size)
         block, block_labels = rows[start : start + size], labels[start : start + size]
         block_verdicts = verdicts_from(verdicts, before + start)
-        stays = can_stay(X, block, scale, weights)
-        # What tiles read of X: rows where they lie, or packed.
-        read = X[block[0] : block[0] + block.size].view(own.X.dtype) if stays else own.X
+        neighbours = are_neighbours(block)
+        stays = neighbours and need_no_packing(X, scale, weights.input_dim, own.X)
+        # What tiles read: the rows where they lie, or packed.
+        block_X = as_numbers(X[block[0] : block[0] + block.size], own.X) if stays else own.X
+        ahead = Ahead(X, block[-1] + 1, np.intp(0), block.size * X.shape[1] if neighbours else np.intp(0))
         if region == BACKWARD:
             if rows.size > size and not stays:
-                pack_rows(X, block, scale, weights, own)
-            backward(block_labels, read, rate, weights, W2, new_W2, start, own, block_verdicts, part, parts)
+                pack_rows(X, block, scale, weights.input_dim, own.X)
+            backward(block_X, block_labels, ahead, rate, weights, W2, new_W2, start, own, block_verdicts, part, parts)
         else:
-            mark_rows(X, block, scale, stays, read, weights, own)
+            if region == FORWARD and start + size >= rows.size:
+                # Backward begins with the first of these rows, in a small batch the ones at hand.
+                ahead = Ahead(X, rows[0], np.intp(0), np.intp(0))
+            mark_rows(X, block, scale, weights.input_dim, stays, block_X, own.X, own.masks)
             at = start if region == FORWARD else 0
-            forward(block_labels, read, weights, W2, at, own, part, parts)
+            forward(block_X, block_labels, ahead, weights, W2, at, own, part, parts)
         if region == JUDGE:
             for g in range(padded_size(block.size, ROWS) // ROWS):
                 add_partial_logits(own.partial, g, own.logits[g])

@@ -1,9 +1,11 @@
-"""Rows of the caller's X, packed: converted to the dtype of the weights, scaled, aligned, padded with zeros."""
+"""Rows of the caller's X: read where they lie, or packed (converted to the dtype of the weights, scaled, padded)."""
 
 import numpy as np
 
-from fastml.kernels.jit import helper
-from fastml.kernels.vectors import MASK_BITS, convert
+from fastml.kernels.jit import helper, inlined
+from fastml.kernels.panels import padded_size
+from fastml.kernels.pattern import mask_row
+from fastml.kernels.vectors import MASK_BITS, as_numbers, convert
 
 
 @helper
@@ -27,6 +29,45 @@ def convert_row(X, row, itemsize, scale, packed, i):
     if itemsize == 1:
         convert_pixels(source, scale, packed, i)
     elif itemsize == 4:
-        convert_pixels(source.view(np.float32), scale, packed, i)
+        convert_pixels(as_numbers(source, np.float32), scale, packed, i)
     else:
-        convert_pixels(source.view(np.float64), scale, packed, i)
+        convert_pixels(as_numbers(source, np.float64), scale, packed, i)
+
+
+@helper
+def are_neighbours(rows):
+    """Return whether rows, indices, follow each other in X."""
+    gaps = 0
+    for r in range(rows.size):
+        gaps += rows[r] != rows[0] + r
+    return gaps == 0
+
+
+@helper
+def need_no_packing(X, scale, input_dim, packed):
+    """Return whether tiles could read rows of X, bytes, where they lie: nothing to convert, to scale or to pad.
+
+    To pack 100 images of floats and to mark their pixels takes 31 us, to mark them alone 23.
+    """
+    return X.shape[1] == input_dim * packed.itemsize and input_dim % MASK_BITS == 0 and scale == packed.dtype.type(1)
+
+
+@inlined
+def pack_rows(X, rows, scale, input_dim, packed):
+    """Pack X[rows]."""
+    for i in range(rows.size):
+        convert_row(X, rows[i], X.shape[1] // input_dim, scale, packed, i)
+
+
+@inlined
+def mark_rows(X, rows, scale, input_dim, stay, block_X, packed, masks):
+    """Mark the pixels of X[rows] that are not zero; block_X are these rows, packed here if they don't stay."""
+    for i in range(rows.size):
+        if not stay:
+            convert_row(X, rows[i], X.shape[1] // input_dim, scale, packed, i)
+        # Now, not pixel by pixel: with stores to masks between those to rows that are not in the first cache, 100 rows
+        # took 15 us, in the place of 8.
+        mask_row(block_X, i, masks)
+    for i in range(rows.size, padded_size(rows.size, MASK_BITS)):
+        for c in range(masks.shape[0]):
+            masks[c, i] = 0
