@@ -127,11 +127,11 @@ def exp_of_pixels(batch, weights, own):
 
 def logits(batch, weights, scratch):
     X, theta = batch.X, weights.theta
-    softmax_regression.compute_logits(X, 0, BATCH, batch.scale, theta, scratch.logits[0], scratch.single[0])
+    softmax_regression.compute_logits(X, 0, BATCH, batch.scale, theta, scratch.logits[0], scratch.single[0], 0)
 
 
 def gradient(batch, weights, scratch):
-    softmax_regression.compute_gradient(batch.X, 0, BATCH, scratch.logits[0], scratch.gradients[0, 0], True)
+    softmax_regression.compute_gradient(batch.X, 0, BATCH, scratch.logits[0], scratch.gradients[0, 0], True, 0)
 
 
 def add_gradients(batch, weights, scratch):
