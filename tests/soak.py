@@ -25,9 +25,9 @@ from tests.problems import EPOCHS, LAYOUTS, X_DTYPES, assert_as_accurate_as_nump
 
 WARM_UP_CASES, REPORT_SECONDS = 200, 10
 MOST_GROWTH_MB = 5
-KERNELS = network.run, softmax_regression.run, softmax.judge
-# X of 3 dtypes (for the network bytes, whatever its dtype) with weights of 2, and logits of 2.
-MOST_SIGNATURES = 3 * 2 + 2 + 2
+KERNELS = (network.run_batches, network.work, softmax_regression.run_batches, softmax_regression.work, softmax.judge)
+# Each model is two kernels. X of 3 dtypes (for the network bytes, whatever its dtype) with weights of 2; logits of 2.
+MOST_SIGNATURES = 2 * (3 * 2 + 2) + 2
 # In units of the last place. What two orders of a sum differ by is amplified from batch to batch; a term that is
 # missing, or one too many, is thousands of times larger.
 SLACK = 1000

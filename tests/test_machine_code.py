@@ -8,7 +8,7 @@ import pytest
 from numba import types
 
 from fastml.datasets import deform
-from fastml.kernels import deformation, jit
+from fastml.kernels import deformation, jit, network, softmax_regression
 from tests import soak
 
 # To widen a number, and to compute with it. float64 pixels are narrowed, which is meant; two sizes that Numba's reshape
@@ -39,14 +39,21 @@ def code_of(overload):
 
 def precision(signature):
     """Return the type of the rate, and where there is none that of the numbers."""
-    return signature[4] if isinstance(signature[4], types.Float) else signature[0].dtype
+    return next((kind for kind in signature if isinstance(kind, types.Float)), None) or signature[0].dtype
 
 
 def test_kernels_of_float32_do_not_compute_in_float64(kernels):
     single = [kernel for kernel in kernels if precision(kernel[1]) != types.float64]
-    assert (len(kernels), len(single)) == (11, 6)
+    assert (len(kernels), len(single)) == (19, 10)
     for *name, code in single:
         assert not FLOAT64.findall(code), name
+
+
+@pytest.mark.usefixtures("kernels")
+@pytest.mark.parametrize(("model", "signatures"), [(network, 2), (softmax_regression, 6)])
+def test_the_part_of_a_worker_is_compiled_for_what_it_is_called_with(model, signatures):
+    # It is called at an address: with other types it would read them as what they are not.
+    assert len(model.work.signatures) == len(model.run_batches.signatures) == signatures
 
 
 def test_no_kernel_makes_an_index_of_a_float(kernels):

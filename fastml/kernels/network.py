@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastml.kernels import panels
-from fastml.kernels.jit import helper, inlined, parallel_kernel
+from fastml.kernels.jit import address_of, call_at, helper, inlined, kernel, parallel_kernel
 from fastml.kernels.panels import (
     CLASSES,
     ROWS,
@@ -234,7 +234,7 @@ def backward(X, labels, ahead, rate, weights, W2, new_W2, at, own, verdicts, wor
         class_tiles(offsets[p + 1] - offsets[p], own.logits, count, own.hidden[p, at:], before, new_W2[p])
 
 
-@helper
+@kernel
 def work(region, X, rows, labels, rate, scale, source, weights, scratch, verdicts, before, worker, workers):
     """Do a worker's part of a region, for the rows of a batch or, to judge them, any rows; before them are others."""
     control = flush_subnormals()
@@ -275,12 +275,8 @@ def work(region, X, rows, labels, rate, scale, source, weights, scratch, verdict
 
 
 @parallel_kernel
-def run(X, rows, labels, batch, rate, short_rate, scale, learn, workers, weights, scratch, verdicts):
-    """Step the weights, in place, over the mini-batches of X[rows], with the given number of workers.
-
-    Write verdicts on X[rows] as well, each those of the weights before the step, unless verdicts are empty; without
-    learn, write nothing else.
-    """
+def run_batches(address, X, rows, labels, batch, rate, short_rate, scale, learn, workers, weights, scratch, verdicts):
+    """Do `run`; the workers' part is at an address."""
     size, regions = (batch, 2) if learn else (max(rows.size, 1), 1)
     batches = (rows.size + size - 1) // size
     for step in range(batches * regions):
@@ -290,24 +286,10 @@ def run(X, rows, labels, batch, rate, short_rate, scale, learn, workers, weights
         factor = rate if batch_rows.size == batch else short_rate
         source = step // 2 % 2
         if workers == 1:
-            work(
-                region,
-                X,
-                batch_rows,
-                batch_labels,
-                factor,
-                scale,
-                source,
-                weights,
-                scratch,
-                verdicts,
-                start,
-                np.intp(0),
-                workers,
-            )
-        else:
-            for worker in numba.prange(workers):
-                work(
+            call_at(
+                address,
+                work,
+                (
                     region,
                     X,
                     batch_rows,
@@ -319,8 +301,41 @@ def run(X, rows, labels, batch, rate, short_rate, scale, learn, workers, weights
                     scratch,
                     verdicts,
                     start,
-                    np.intp(worker),
+                    np.intp(0),
                     workers,
+                ),
+            )
+        else:
+            for worker in numba.prange(workers):
+                own = np.intp(worker)
+                call_at(
+                    address,
+                    work,
+                    (
+                        region,
+                        X,
+                        batch_rows,
+                        batch_labels,
+                        factor,
+                        scale,
+                        source,
+                        weights,
+                        scratch,
+                        verdicts,
+                        start,
+                        own,
+                        workers,
+                    ),
                 )
     if learn and batches % 2 == 1:
         copy(weights.W2[1], weights.W2[0])
+
+
+def run(X, rows, labels, batch, rate, short_rate, scale, learn, workers, weights, scratch, verdicts):
+    """Step the weights, in place, over the mini-batches of X[rows], with the given number of workers.
+
+    Write verdicts on X[rows] as well, each those of the weights before the step, unless verdicts are empty; without
+    learn, write nothing else.
+    """
+    address = address_of(work, FORWARD, X, rows, labels, rate, scale, 0, weights, scratch, verdicts, 0, 0, workers)
+    run_batches(address, X, rows, labels, batch, rate, short_rate, scale, learn, workers, weights, scratch, verdicts)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastml.kernels import panels
-from fastml.kernels.jit import helper, parallel_kernel
+from fastml.kernels.jit import address_of, call_at, helper, kernel, parallel_kernel
 from fastml.kernels.panels import CACHE_LINE, CLASSES, ROWS, aligned_zeros, copy, padded, padded_size, share
 from fastml.kernels.simd import (
     add_dot,
@@ -227,7 +227,7 @@ def judge(X, start, labels, scale, weights, scratch, verdicts, worker, workers):
             )
 
 
-@helper
+@kernel
 def work(X, start, labels, parts_before, step, rate, scale, learn, weights, scratch, verdicts, before, worker, workers):
     """Do a worker's part of a batch, whose first row in X is start, and before which the slice has others."""
     control = flush_subnormals()
@@ -263,37 +263,18 @@ def work(X, start, labels, parts_before, step, rate, scale, learn, weights, scra
 
 
 @parallel_kernel
-def run(X, rows, labels, batch, rate, short_rate, scale, learn, workers, weights, scratch, verdicts):
-    """Step theta, in place, over the mini-batches of X[rows], with the given number of workers.
-
-    Write verdicts on X[rows] as well, each those of theta before the step, unless verdicts are empty; without learn,
-    write nothing else.
-    """
+def run_batches(address, X, rows, labels, batch, rate, short_rate, scale, learn, workers, weights, scratch, verdicts):
+    """Do `run`; the workers' part is at an address."""
     size = batch if learn else max(rows.size, 1)
     parts = np.intp(0)
     for start in range(0, rows.size, size):
         step, batch_labels = start // size, labels[start : start + size]
         factor = rate if batch_labels.size == batch else short_rate
         if workers == 1:
-            work(
-                X,
-                rows[start],
-                batch_labels,
-                parts,
-                step,
-                factor,
-                scale,
-                learn,
-                weights,
-                scratch,
-                verdicts,
-                start,
-                np.intp(0),
-                workers,
-            )
-        else:
-            for worker in numba.prange(workers):
-                work(
+            call_at(
+                address,
+                work,
+                (
                     X,
                     rows[start],
                     batch_labels,
@@ -306,8 +287,31 @@ def run(X, rows, labels, batch, rate, short_rate, scale, learn, workers, weights
                     scratch,
                     verdicts,
                     start,
-                    np.intp(worker),
+                    np.intp(0),
                     workers,
+                ),
+            )
+        else:
+            for worker in numba.prange(workers):
+                call_at(
+                    address,
+                    work,
+                    (
+                        X,
+                        rows[start],
+                        batch_labels,
+                        parts,
+                        step,
+                        factor,
+                        scale,
+                        learn,
+                        weights,
+                        scratch,
+                        verdicts,
+                        start,
+                        np.intp(worker),
+                        workers,
+                    ),
                 )
         parts = parts_of(batch_labels.size)
     if learn and parts > 0:
@@ -315,3 +319,13 @@ def run(X, rows, labels, batch, rate, short_rate, scale, learn, workers, weights
         copy(scratch.theta[0], weights.theta)
         add_gradients(scratch.gradients[(rows.size - 1) // size % 2], parts, weights.theta)
         restore_subnormals(control)
+
+
+def run(X, rows, labels, batch, rate, short_rate, scale, learn, workers, weights, scratch, verdicts):
+    """Step theta, in place, over the mini-batches of X[rows], with the given number of workers.
+
+    Write verdicts on X[rows] as well, each those of theta before the step, unless verdicts are empty; without learn,
+    write nothing else.
+    """
+    address = address_of(work, X, 0, labels, 0, 0, rate, scale, learn, weights, scratch, verdicts, 0, 0, workers)
+    run_batches(address, X, rows, labels, batch, rate, short_rate, scale, learn, workers, weights, scratch, verdicts)
