@@ -220,18 +220,18 @@ def backward(X, labels, ahead, rate, weights, W2, new_W2, at, own, verdicts, wor
         # Of the first block, for all: no tile of W1 may change its owner between two blocks of a batch.
         add_up(own.rows_listed, TILE_OVERHEAD, begins)
     low, high = share(offsets[-1] * begins[-1], worker, workers)
+    first_panel, last_panel = share(offsets.size - 1, worker, workers)
     for p in range(offsets.size - 1):
-        width = offsets[p + 1] - offsets[p]
+        width, hidden = offsets[p + 1] - offsets[p], own.hidden[p, at:]
         first, last = first_tile(begins, offsets[p], width, low), first_tile(begins, offsets[p], width, high)
         if first < last:
-            hidden = own.hidden[p, at:]
             dhidden_tiles(width, own.logits, weights.num_classes, W2[p], hidden, own.dhidden, own.order, groups)
+        if first_panel <= p < last_panel:
+            before = W2[p] if at == 0 else new_W2[p]
+            class_tiles(width, own.logits, count, hidden, before, new_W2[p])
+        if first < last:
             now = ahead_from(ahead, offsets[p] * begins[-1] + width * begins[first], width, low, high)
             update_tiles(width, X, own.rows, own.rows_listed, own.dhidden, weights.W1[p], first, last, now)
-    first, last = share(offsets.size - 1, worker, workers)
-    for p in range(first, last):
-        before = W2[p] if at == 0 else new_W2[p]
-        class_tiles(offsets[p + 1] - offsets[p], own.logits, count, own.hidden[p, at:], before, new_W2[p])
 
 
 @kernel
