@@ -32,7 +32,7 @@ Logits need the sum over all hidden units: each panel adds up its part in forwar
 
 **Who owns what.** In each region every worker writes what is its own. The tiles of a region, panel after panel, form a
 line that the workers share in equal pieces of work: so each keeps the same panels of weights from batch to batch, in
-its own cache. What all of them need of a batch, its packed rows, patterns, logits and dlogits, each makes for itself:
+its own cache. What all of them need of a batch, its rows, patterns, logits and dlogits, each reads or makes for itself:
 what one core writes and another reads travels slower than it is made. Large batches go through a region in blocks of
 rows that stay in the cache as well.
 
@@ -52,7 +52,7 @@ classes.
 two calls come Ctrl-C, progress bars and other threads. With ``learn`` false the same function writes its verdicts on
 rows instead, losses, predictions and probabilities, and there each worker has rows of its own.
 
-**jit** has the options of the compiler with their reasons, and keeps machine code on disk. `subnormals` has them count
-as zero while a kernel runs. `deformation` and `text` are kernels of their own, for the data sets; `limits` measures
-what the machine can do at most.
+**jit** has the options of the compiler with their reasons, and keeps machine code on disk; what a worker does, `work`,
+it has compiled once, and called at its address. `subnormals` has them count as zero while a kernel runs. `deformation`
+and `text` are kernels of their own, for the data sets; `limits` measures what the machine can do at most.
 """

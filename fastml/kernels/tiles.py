@@ -39,8 +39,8 @@ SKIPPED = 0b110 << 6
 class Ahead(NamedTuple):
     """What of X, as bytes, tiles ask for while they compute: a number of bytes each step, from a position in a row on.
 
-    100 rows of floats that are in no cache take 23 us to read, of the 190 of a batch, and 6 if they are. Asked for in
-    time they cost no more than that and 3 us.
+    To find the pixels of 100 rows of floats takes 23 us, of the 190 of a batch, and 6 if the rows are in the second
+    cache. With these asked for in time, forward took 13 us less and backward 4 more.
     """
 
     X: NDArray
