@@ -134,6 +134,9 @@ def scratch(batch: int, workers: int, learn: bool, packed: Weights) -> Scratch:
     _, count, classes, width = packed.W2.shape
     teams = 1 if learn else workers
     blocks = padded(batch, rows) // rows if learn else 1
+    # The update goes down columns of X: of rows that lie a power of two apart the first cache keeps a few. With 3072
+    # inputs a row that is a vector longer makes an epoch of hidden 16 or 100 by 6 % faster, of hidden 400 by 3 %.
+    stride = pixels + MASK_BITS if pixels * dtype.itemsize % 1024 == 0 else pixels
 
     def integers(*shape):
         # Whole pairs of cache lines: what two workers write must not share one.
@@ -142,7 +145,7 @@ def scratch(batch: int, workers: int, learn: bool, packed: Weights) -> Scratch:
     return Scratch(
         order=integers(blocks, rows),
         labels_begin=integers(packed.num_classes + 1),
-        X=aligned_zeros((workers, rows, pixels), dtype),
+        X=aligned_zeros((workers, rows, stride), dtype),
         masks=aligned_zeros((workers, blocks, pixels // MASK_BITS, padded(rows, 64)), np.uint16),
         # MASK_BITS more than can be listed: `append_indices` writes so many at once.
         pixels=aligned_zeros((workers, row_groups, pixels + MASK_BITS), np.int32),
