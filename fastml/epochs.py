@@ -190,8 +190,8 @@ def run_epoch(
     verdicts, losses = empty_verdicts(0, num_classes, dtype), 0.0
     try:
         for start, stop, workers in slices(rows, size, threads, 4 * size * sum(W.size for W in weights.values())):
-            features, indices = rows.take(start, stop)
-            labels = (y[start:stop] if order is None else y[order[start:stop]]).astype(np.int64)
+            features, indices, wanted = rows.take(start, stop)
+            labels = y[wanted].astype(np.int64)
             if progress is not None:
                 verdicts = empty_verdicts(stop - start, num_classes, dtype)
             with jit.parallel_lock:

@@ -223,8 +223,8 @@ def verdicts_of_model(
     batch = model.BLOCK * threads
     operations = 2 * batch * sum(W.size for W in weights)
     for start, stop, workers in slices(rows, batch, threads, operations, most=MOST_BLOCKS):
-        features, indices = rows.take(start, stop)
-        labels = np.zeros(stop - start, np.int64) if y is None else y[start:stop].astype(np.int64)
+        features, indices, wanted = rows.take(start, stop)
+        labels = np.zeros(stop - start, np.int64) if y is None else y[wanted].astype(np.int64)
         verdicts = empty_verdicts(stop - start, num_classes, dtype, probabilities)
         with jit.parallel_lock:
             model.run(features, indices, labels, 1, zero, zero, scale, False, workers, packed, scratch, verdicts)

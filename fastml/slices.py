@@ -58,17 +58,20 @@ class Rows:
         if not self.is_native:
             self.most = max(1, CONVERTED_BYTES // max(1, self.columns * self.dtype.itemsize))
 
-    def take(self, start: int, stop: int) -> tuple[NDArray, NDArray[np.int64]]:
-        """Return an array and the indices of its rows that are rows start to stop of the pass."""
+    def take(self, start: int, stop: int) -> tuple[NDArray, NDArray[np.int64], NDArray[np.int64]]:
+        """Return an array, the indices of its rows that are rows start to stop of the pass, and their indices in X."""
         self.ahead.ask(start, stop)
-        wanted = slice(start, stop) if self.order is None else self.order[start:stop]
+        wanted = np.arange(start, stop)
+        if self.order is not None:
+            # One copy, for the labels too, and in range: the order was checked, but it may have changed.
+            wanted = self.order[start:stop].astype(np.int64).clip(0, len(self.X) - 1)
         if self.is_native:
-            return self.model.as_read(self.X), np.arange(start, stop) if self.order is None else wanted.astype(np.int64)
+            return self.model.as_read(self.X), wanted, wanted
         converted = np.zeros((stop - start, self.columns), self.dtype)
         with np.errstate(over="ignore"):  # beyond the range of float32 is infinity
-            converted[:, : self.X.shape[1]] = self.X[wanted]
+            converted[:, : self.X.shape[1]] = self.X[wanted if self.order is not None else slice(start, stop)]
         converted.flags.writeable = False
-        return self.model.as_read(converted), np.arange(stop - start)
+        return self.model.as_read(converted), np.arange(stop - start), wanted
 
 
 def slices(

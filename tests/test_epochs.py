@@ -98,6 +98,25 @@ def test_order_equals_a_shuffled_copy(model, x_dtype, input_dim):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("x_dtype", ["uint8", "float32"])
+def test_an_order_that_changes_after_its_check_stays_inside(model, x_dtype):
+    fast, _ = EPOCHS[model]
+    problem = make_problem(64, 48, 21, 5, batch=16, dtype=x_dtype)
+    order, visited = np.arange(64), []
+
+    def change(done, _count, _loss):
+        if not visited:
+            order[done:] = np.arange(64 - done) * 3 - 5
+            visited.extend([*range(done), *np.clip(order[done:], 0, 63)])
+
+    changed = run(fast, problem, problem.weights(model, "float32"), order=order, progress=change)
+    assert len(visited) == 64
+    for a, b in zip(
+        changed, run(fast, problem, problem.weights(model, "float32"), order=np.array(visited)), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_batches_of_an_epoch_are_epochs_of_a_batch(model):
     fast, _ = EPOCHS[model]
     problem = make_problem(64, 30, 21, 5, batch=16)
