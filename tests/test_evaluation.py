@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import fastml
+from fastml import evaluation
 from fastml.evaluation import LOGITS_ROWS
 from tests import reference
 from tests.problems import LAYOUTS, X_DTYPES, make_problem
@@ -43,6 +44,21 @@ def test_layouts_agree_to_the_bit(model, layout):
     weights = [LAYOUTS[layout](W) for W in laid_out.weights(model, "float32")]
     expected = fastml.evaluate(plain.X, plain.y, *plain.weights(model, "float32"))
     assert fastml.evaluate(laid_out.X, laid_out.y, *weights) == expected
+
+
+def test_where_slices_end_changes_nothing(monkeypatch):
+    # An infinity meets the zeros of the rows that are taken together, and gives NaN: 3072 floats make small blocks.
+    problem = make_problem(1024, 3072, 16, 7, batch=16, density=0.3)
+    W1, W2 = problem.weights("nn", "float32")
+    W1[0, 3] = -np.inf
+
+    def error(rows):
+        monkeypatch.setattr(
+            evaluation, "slices", lambda *_, **__: ((start, start + rows, 1) for start in range(0, 1024, rows))
+        )
+        return fastml.evaluate(problem.X, problem.y, W1, W2)[1]
+
+    assert len({error(rows) for rows in (128, 256, 512, 1024)}) == 1
 
 
 @MODELS

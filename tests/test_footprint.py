@@ -1,6 +1,8 @@
 """What an epoch takes beside X and the weights: the weights once more, a batch of intermediates, and 16 MB.
 
-Partial logits, one for each panel, are not in this: with 62 classes and batches of 5,000 rows they take more.
+Two things are not in this. Partial logits, one for each panel, take more with 62 classes and batches of 5,000 rows.
+Which pixels are not zero takes a bit for each pixel of a batch and each worker: more than a batch of floats from 32
+workers on.
 """
 
 import itertools

@@ -18,8 +18,9 @@ digits of one class share many of their zeros), the tile that updates the weight
 one of the pixels is not zero (28 %). Masks of 16 bits and one instruction that compresses a vector make the lists.
 There is no other path: where nothing is zero the lists are full, and cost little.
 
-**Rows** (`rows`). Floats are read where the caller has them. What must be converted or scaled, or is in another order,
-is packed, a block of rows at a time. Tiles ask for the rows of the next block while they compute: memory is slow.
+**Rows** (`rows`). Floats are read where the caller has them. What must be converted, scaled, or padded to whole masks,
+or is in another order, is packed, a block of rows at a time. Tiles ask for the next block while they compute: memory is
+slow.
 
 **A batch of the network** (`network`, its products in `tiles`) goes through two regions, and all workers (threads) meet
 after each:

@@ -155,7 +155,7 @@ def inlined(py_func: Callable) -> Callable:
 
 
 def kernel(py_func: Callable) -> Callable:
-    """Compile what Python calls, serial loops only, with a cache on disk where a directory can be written."""
+    """Compile what Python or `call_at` calls, serial loops only, with a cache on disk where it can be written."""
     return cached(numba.njit(**OPTIONS)(py_func))
 
 

@@ -58,10 +58,10 @@ from fastml.kernels.tiles import (
 from fastml.kernels.vectors import MASK_BITS, as_numbers
 
 FORWARD, BACKWARD, JUDGE = 0, 1, 2
-# The kernels find the rows of X by their indices, so that an order costs no copy.
+# The kernels find the rows of X by their indices, so an order costs no copy here.
 GATHERS = True
 # The most rows, and bytes, that go through a region together: with more of them, what all panels read of X leaves the
-# second cache. BLOCK is a multiple of MASK_BITS; in batches of 1000 rows 64 and 128 were alike, 256 slower.
+# second cache. BLOCK is MASK_BITS times a power of two; in batches of 1000 rows 64 and 128 were alike, 256 slower.
 BLOCK, BLOCK_BYTES = 128, 1 << 20
 
 
@@ -128,7 +128,10 @@ def scratch(batch: int, workers: int, learn: bool, packed: Weights) -> Scratch:
     """Return memory for a number of workers, whose batches have up to batch rows."""
     dtype = packed.W1.dtype
     row_bytes = padded(packed.input_dim, MASK_BITS) * dtype.itemsize
-    block = min(max(BLOCK_BYTES // row_bytes // MASK_BITS, 1) * MASK_BITS, BLOCK)
+    # A part of BLOCK, so that evaluation has the same blocks wherever a slice begins.
+    block = BLOCK
+    while block > MASK_BITS and block * row_bytes > BLOCK_BYTES:
+        block //= 2
     rows, team_rows = padded(min(batch, block), MASK_BITS), padded(batch if learn else block, MASK_BITS)
     row_groups, pixels, pixel_groups = rows // ROWS, padded(packed.input_dim, MASK_BITS), packed.W1.shape[1] // ROWS
     _, count, classes, width = packed.W2.shape
@@ -146,7 +149,10 @@ def scratch(batch: int, workers: int, learn: bool, packed: Weights) -> Scratch:
         order=integers(blocks, rows),
         labels_begin=integers(packed.num_classes + 1),
         X=aligned_zeros((workers, rows, stride), dtype),
-        masks=aligned_zeros((workers, blocks, pixels // MASK_BITS, padded(rows, 64)), np.uint16),
+        # Pairs of cache lines, too; in many blocks only what lies between two workers could be shared.
+        masks=aligned_zeros(
+            (workers, blocks, pixels // MASK_BITS, padded(rows, 64) if blocks == 1 else rows), np.uint16
+        ),
         # MASK_BITS more than can be listed: `append_indices` writes so many at once.
         pixels=aligned_zeros((workers, row_groups, pixels + MASK_BITS), np.int32),
         pixels_listed=integers(row_groups),
@@ -263,7 +269,7 @@ def work(region, X, rows, labels, rate, scale, source, weights, scratch, verdict
             backward(block_X, block_labels, ahead, rate, weights, W2, new_W2, start, own, block_verdicts, part, parts)
         else:
             if region == FORWARD and start + size >= rows.size:
-                # Backward begins with the first of these rows, in a small batch the ones at hand.
+                # Nothing to ask for: backward begins with the first of these rows, in a small batch the ones at hand.
                 ahead = Ahead(X, rows[0], np.intp(0), np.intp(0))
             mark_rows(X, block, scale, weights.input_dim, stays, block_X, own.X, own.masks)
             at = start if region == FORWARD else 0
