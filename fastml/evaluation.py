@@ -9,8 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastml import checks
 from fastml.epochs import Progress, model_dtype
 from fastml.kernels import jit, network, softmax_regression
-from fastml.kernels.panels import ROWS
-from fastml.kernels.softmax import Verdicts, empty_verdicts, judge
+from fastml.kernels.softmax import BAND, Verdicts, empty_verdicts, judge
 from fastml.slices import Rows, slices
 
 # Blocks of rows for each thread, and rows of logits, whose verdicts are in memory at once: a few megabytes.
@@ -237,7 +236,7 @@ def verdicts_on_logits(logits: NDArray, y: NDArray, dtype: np.dtype) -> Iterator
         part = np.array(logits[start : start + LOGITS_ROWS], dtype, order="C")
         labels = y[start : start + LOGITS_ROWS].astype(np.int64)
         verdicts = empty_verdicts(*part.shape, dtype)
-        judge(part, labels, np.arange(len(part)), np.empty((part.shape[1], ROWS), dtype), verdicts)
+        judge(part, labels, np.arange(len(part)), np.empty((part.shape[1], BAND), dtype), verdicts)
         yield start, verdicts
 
 

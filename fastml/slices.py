@@ -50,7 +50,6 @@ class Rows:
             and X.flags.aligned
             and X.flags.c_contiguous
             and self.columns == X.shape[1]
-            and (order is None or model.GATHERS)
         )
         self.count = X.shape[0] if order is None else order.size
         self.ahead = ReadAhead(X, order)

@@ -44,17 +44,26 @@ def test_every_dtype_and_layout_of_X(model, dtype, x_dtype, layout):
 
 @DTYPES
 @pytest.mark.parametrize(
-    "shape", [(1, 1, 1, 1), (100, 784, 100, 10), (23, 65, 130, 17), (3, 200, 67, 62), (9, 16, 64, 2)]
+    "shape",
+    [
+        (1, 1, 1, 1),
+        (100, 784, 100, 10),
+        (23, 65, 130, 17),
+        (3, 200, 67, 62),
+        (9, 16, 64, 2),
+        (23, 803, 30, 12),
+        (15, 1603, 20, 4),
+    ],
 )
 def test_shapes_beyond_one_tile(model, dtype, shape):
     assert_agrees(model, dtype, make_problem(*shape, batch=10, density=0.3))
 
 
 @DTYPES
-@pytest.mark.parametrize("input_dim", [40, 48])
+@pytest.mark.parametrize("input_dim", [40, 48, 800])
 @pytest.mark.parametrize("batch", [127, 128, 129, 300, 2500])
 def test_batches_beyond_one_block_of_rows(model, dtype, batch, input_dim):
-    # 2500 rows are 16 parts of softmax regression, and those more than a block. The network packs 40 pixels, not 48.
+    # 800 pixels are several parts of softmax regression. The network packs 40 pixels, not 48.
     assert_agrees(model, dtype, make_problem(max(batch, 700), input_dim, 37, 5, batch=batch, density=0.3))
 
 

@@ -89,10 +89,24 @@ def tile_functions(rows, vectors):
         tile = zero_tile(rows, vectors, B)
         for v in range(vectors_of_each):
             tile = add_dot(tile, A, i, B, k, v * lanes_of(B))
-        sum_tile(tile, out, 1)
+        sum_tile(tile, out, 1, 2)
+
+    @compiled
+    def dot_any_rows(A, i, B, k, vectors_of_each, out):
+        tile = zero_tile(rows, vectors, B)
+        for v in range(vectors_of_each):
+            tile = add_dot(tile, A, to_fixed_tuple(i, rows), B, k, v * lanes_of(B))
+        sum_tile(tile, out, 1, 2)
 
     return SimpleNamespace(
-        store=store, store_columns=store_columns, store_any_rows=store_any_rows, add=add, relu=relu, mask=mask, dot=dot
+        store=store,
+        store_columns=store_columns,
+        store_any_rows=store_any_rows,
+        add=add,
+        relu=relu,
+        mask=mask,
+        dot=dot,
+        dot_any_rows=dot_any_rows,
     )
 
 
@@ -178,7 +192,9 @@ def test_mask_is_a_product_with_what_is_active(dtype, shape):
     assert_wrote(out, before, product * (hidden[1 : 1 + shape[0], 2 : 2 + product.shape[1]] > 0))
 
 
-DOTS = pytest.mark.parametrize("shape", [(panels.ROWS, panels.CLASSES), (1, panels.CLASSES), (panels.ROWS, 1)])
+DOTS = pytest.mark.parametrize(
+    "shape", [(panels.ROWS, panels.CLASSES), (2, 2 * panels.CLASSES), (1, panels.CLASSES), (panels.ROWS, 1)]
+)
 
 
 @DOTS
@@ -189,11 +205,16 @@ def test_dot_products(dtype, shape, stored, vectors):
     rows, classes = shape
     A = random.integers(0, 9, (rows + 2, vectors * panels.lanes(dtype))).astype(stored)
     B = random.integers(-9, 9, (classes + 1, A.shape[1])).astype(dtype)
-    before = random.standard_normal((classes + 3, rows)).astype(dtype)
-    out = before.copy()
+    before = random.standard_normal((classes + 3, rows + 5)).astype(dtype)
+    expected, out = before.copy(), before.copy()
+    expected[1:-2, 2 : rows + 2] = B[1:] @ A[2:].T.astype(dtype)
     tile_functions(*shape).dot(A, 2, B, 1, vectors, out)
-    np.testing.assert_array_equal(out[1:-2], B[1:] @ A[2:].T.astype(dtype))
-    np.testing.assert_array_equal(out[[0, -2, -1]], before[[0, -2, -1]])
+    np.testing.assert_array_equal(out, expected)
+    out = before.copy()
+    chosen = random.permutation(rows + 2)[:rows]
+    expected[1:-2, 2 : rows + 2] = B[1:] @ A[chosen].T.astype(dtype)
+    tile_functions(*shape).dot_any_rows(A, chosen, B, 1, vectors, out)
+    np.testing.assert_array_equal(out, expected)
 
 
 @DOTS
@@ -203,11 +224,11 @@ def test_a_nan_stays_in_its_own_dot_products(dtype, shape):
     for row in range(rows):
         A = np.ones((rows, panels.lanes(dtype)), dtype)
         A[row, -1] = np.nan
-        out = np.zeros((classes + 1, rows), dtype)
+        out = np.zeros((classes + 1, rows + 2), dtype)
         tile_functions(*shape).dot(A, 0, B, 0, 1, out)
         expected = np.full((classes, rows), panels.lanes(dtype), dtype)
         expected[:, row] = np.nan
-        np.testing.assert_array_equal(out[1:], expected)
+        np.testing.assert_array_equal(out[1:, 2:], expected)
 
 
 @compiled

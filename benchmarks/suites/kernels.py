@@ -64,7 +64,7 @@ class Network:
 class SoftmaxRegression:
     """The steps of softmax regression that are not the network's too."""
 
-    params = ["logits", "gradient", "add_gradients"]
+    params = ["logits", "gradient"]
     param_names = ("step",)
 
     def setup(self, step):

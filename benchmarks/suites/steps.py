@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastml.kernels import network, pattern, rows, softmax, softmax_regression, tiles
 from fastml.kernels.panels import ROWS
-from fastml.kernels.softmax import empty_verdicts
+from fastml.kernels.softmax import BAND, empty_verdicts
 from fastml.kernels.vectors import MASK_BITS, as_numbers, exp, load_vector, store_vector
 
 from . import problems
@@ -83,11 +83,11 @@ def logit_tiles(batch, weights, own):
 
 
 def dlogits(batch, weights, own):
-    for g in range(GROUPS):
-        softmax.add_partial_logits(own.partial, g, own.logits[g])
-        softmax.softmax_group(own.logits[g], weights.num_classes)
-        first, last, rate = g * ROWS, (g + 1) * ROWS, 0 * batch.scale
-        softmax.dlogits_group(own.logits[g], batch.labels, own.order, first, last, rate, weights.num_classes)
+    for b in range(own.logits.shape[0]):
+        softmax.add_partial_logits(own.partial, b, own.logits[b])
+        softmax.softmax_band(own.logits[b], weights.num_classes)
+        first, last, rate = b * BAND, min((b + 1) * BAND, BATCH), 0 * batch.scale
+        softmax.dlogits_band(own.logits[b], batch.labels, own.order, first, last, rate, weights.num_classes)
 
 
 def list_rows(batch, weights, own):
@@ -126,13 +126,13 @@ def exp_of_pixels(batch, weights, own):
 
 
 def logits(batch, weights, scratch):
-    X, theta = batch.X, weights.theta
-    softmax_regression.compute_logits(X, 0, BATCH, batch.scale, theta, scratch.logits[0], scratch.single[0], 0)
+    theta, ahead = weights.theta, batch.rows[:0]
+    for p in range(scratch.partial.shape[1]):
+        begin = softmax_regression.part_begin(p, scratch.partial.shape[1], theta)
+        end = softmax_regression.part_begin(p + 1, scratch.partial.shape[1], theta)
+        softmax_regression.compute_logits(batch.X, batch.rows, ahead, 2, theta, begin, end, scratch.partial[0, p])
 
 
 def gradient(batch, weights, scratch):
-    softmax_regression.compute_gradient(batch.X, 0, BATCH, scratch.logits[0], scratch.gradients[0, 0], True, 0)
-
-
-def add_gradients(batch, weights, scratch):
-    softmax_regression.add_gradients(scratch.gradients[0], scratch.gradients.shape[1], scratch.theta[0])
+    theta, ahead = weights.theta, batch.rows[:0]
+    softmax_regression.add_gradient(batch.X, batch.rows, ahead, scratch.logits[0], 0, theta.shape[1], theta)

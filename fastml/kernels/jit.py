@@ -165,23 +165,22 @@ def parallel_kernel(py_func: Callable) -> Callable:
 
 
 @intrinsic
-def call_at(typingctx, address, function, arguments):
-    """Call a function, whose machine code for arguments of these types is at an address, with a tuple of them.
+def call_at(typingctx, address, arguments):
+    """Call the function whose machine code for arguments of these types is at an address, with a tuple of them.
 
     What a parallel region calls Numba compiles again for the region, for two wrappers around it, and for the function
     that the region is in. A cold `nn_epoch` took 15.5 s so, and takes 11 with the workers' part apart.
     """
     wanted = tuple(types.unliteral(argument) for argument in arguments)
-    function.dispatcher.get_call_template(wanted, {})
 
     def codegen(context, builder, signature, values):
         pointer = context.call_conv.get_function_type(types.none, wanted).as_pointer()
         pointer = builder.inttoptr(values[0], pointer)
         # Kernels raise nothing: what the call says of that is not looked at.
-        context.call_conv.call_function(builder, pointer, types.none, wanted, cgutils.unpack_tuple(builder, values[2]))
+        context.call_conv.call_function(builder, pointer, types.none, wanted, cgutils.unpack_tuple(builder, values[1]))
         return context.get_dummy_value()
 
-    return types.void(address, function, arguments), codegen
+    return types.void(address, arguments), codegen
 
 
 addresses: dict[tuple, int] = {}

@@ -17,12 +17,11 @@ weights do. Packed rows backward has to pack again.
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastml.kernels import panels
-from fastml.kernels.jit import address_of, call_at, helper, inlined, kernel, parallel_kernel
+from fastml.kernels.jit import helper, inlined, kernel
 from fastml.kernels.panels import (
     CLASSES,
     ROWS,
@@ -37,14 +36,16 @@ from fastml.kernels.panels import (
 from fastml.kernels.pattern import list_pixels, list_rows
 from fastml.kernels.rows import are_neighbours, mark_rows, need_no_packing, pack_rows
 from fastml.kernels.softmax import (
+    BAND,
     add_partial_logits,
-    dlogits_group,
-    judge_group,
-    softmax_group,
+    dlogits_band,
+    judge_band,
+    softmax_band,
     sort_by_label,
     verdicts_from,
 )
 from fastml.kernels.subnormals import flush_subnormals, restore_subnormals
+from fastml.kernels.team import Team, assemble, meet_balanced, now, own_share, run_team, take, team_of
 from fastml.kernels.tiles import (
     TILE_OVERHEAD,
     Ahead,
@@ -58,8 +59,6 @@ from fastml.kernels.tiles import (
 from fastml.kernels.vectors import MASK_BITS, as_numbers
 
 FORWARD, BACKWARD, JUDGE = 0, 1, 2
-# The kernels find the rows of X by their indices, so an order costs no copy here.
-GATHERS = True
 # The most rows, and bytes, that go through a region together: with more of them, what all panels read of X leaves the
 # second cache. BLOCK is MASK_BITS times a power of two; in batches of 1000 rows 64 and 128 were alike, 256 slower.
 BLOCK, BLOCK_BYTES = 128, 1 << 20
@@ -98,6 +97,7 @@ class Scratch(NamedTuple):
     dhidden: NDArray
     hidden: NDArray
     partial: NDArray
+    team: Team
 
 
 def row_multiple(dtype: DTypeLike) -> int:
@@ -159,10 +159,11 @@ def scratch(batch: int, workers: int, learn: bool, packed: Weights) -> Scratch:
         rows=aligned_zeros((workers, pixel_groups, rows + MASK_BITS), np.int32),
         rows_listed=integers(pixel_groups),
         begins=integers(max(row_groups, pixel_groups) + 1),
-        logits=aligned_zeros((workers, row_groups, classes, ROWS), dtype),
+        logits=aligned_zeros((workers, rows // BAND, classes, BAND), dtype),
         dhidden=aligned_zeros((workers, rows, width), dtype),
         hidden=aligned_zeros((teams, count if learn else 1, team_rows, width), dtype),
-        partial=aligned_zeros((teams, count, team_rows // ROWS, classes, ROWS), dtype),
+        partial=aligned_zeros((teams, count, team_rows // BAND, classes, BAND), dtype),
+        team=team_of(workers),
     )
 
 
@@ -183,11 +184,12 @@ def own_scratch(scratch, worker, team, block):
         scratch.dhidden[worker],
         scratch.hidden[team],
         scratch.partial[team],
+        scratch.team,
     )
 
 
 @inlined
-def forward(X, labels, ahead, weights, W2, at, own, worker, workers):
+def forward(X, labels, ahead, weights, W2, at, own, turn, worker, workers):
     """Write hidden and the partial logits of a worker's tiles of a block, from row `at` of the batch on."""
     offsets, groups = weights.offsets, padded_size(labels.size, ROWS) // ROWS
     sort_by_label(labels, own.labels_begin[: weights.num_classes + 1], own.order)
@@ -198,37 +200,38 @@ def forward(X, labels, ahead, weights, W2, at, own, worker, workers):
         own.pixels_listed[g] = list_pixels(own.masks, own.order, g, own.pixels)
     begins = own.begins[: groups + 1]
     add_up(own.pixels_listed, TILE_OVERHEAD, begins)
-    low, high = share(offsets[-1] * begins[-1], worker, workers)
+    low, high = own_share(own.team, turn, offsets[-1] * begins[-1], worker, workers)
     for p in range(offsets.size - 1):
         width, hidden = offsets[p + 1] - offsets[p], own.hidden[p % own.hidden.shape[0], at:]
         first, last = first_tile(begins, offsets[p], width, low), first_tile(begins, offsets[p], width, high)
         now = ahead_from(ahead, offsets[p] * begins[-1] + width * begins[first], width, low, high)
         forward_tiles(width, X, own.order, own.pixels, own.pixels_listed, weights.W1[p], hidden, first, last, now)
-        logit_tiles(width, hidden, W2[p], own.partial[p, at // ROWS :], first, last)
+        logit_tiles(width, hidden, W2[p], own.partial[p, at // BAND :], first, last)
 
 
 @inlined
-def backward(X, labels, ahead, rate, weights, W2, new_W2, at, own, verdicts, worker, workers):
+def backward(X, labels, ahead, rate, weights, W2, new_W2, at, own, verdicts, turn, worker, workers):
     """Make dlogits and dhidden of a block, and add to a worker's tiles of the weights.
 
-    The first worker writes the verdicts, if any are wanted.
+    The workers take turns to write verdicts on bands, if any are wanted.
     """
     offsets, count = weights.offsets, labels.size
     groups, pixel_groups = padded_size(count, ROWS) // ROWS, weights.W1.shape[1] // ROWS
-    for g in range(groups):
-        add_partial_logits(own.partial, at // ROWS + g, own.logits[g])
-        if worker == 0 and verdicts.losses.size:
-            judge_group(own.logits[g], weights.num_classes, labels, own.order, g * ROWS, count, verdicts)
+    for b in range(padded_size(count, BAND) // BAND):
+        add_partial_logits(own.partial, at // BAND + b, own.logits[b])
+        if verdicts.losses.size and b % workers == worker:
+            judge_band(own.logits[b], weights.num_classes, labels, own.order, b * BAND, count, verdicts)
         else:
-            softmax_group(own.logits[g], weights.num_classes)
-        dlogits_group(own.logits[g], labels, own.order, g * ROWS, (g + 1) * ROWS, rate, weights.num_classes)
+            softmax_band(own.logits[b], weights.num_classes)
+        last = min((b + 1) * BAND, groups * ROWS)
+        dlogits_band(own.logits[b], labels, own.order, b * BAND, last, rate, weights.num_classes)
     for g in range(pixel_groups):
         own.rows_listed[g] = list_rows(own.masks, count, g, own.rows)
     begins = own.begins[: pixel_groups + 1]
     if at == 0:
         # Of the first block, for all: no tile of W1 may change its owner between two blocks of a batch.
         add_up(own.rows_listed, TILE_OVERHEAD, begins)
-    low, high = share(offsets[-1] * begins[-1], worker, workers)
+    low, high = own_share(own.team, turn, offsets[-1] * begins[-1], worker, workers)
     first_panel, last_panel = share(offsets.size - 1, worker, workers)
     for p in range(offsets.size - 1):
         width, hidden = offsets[p + 1] - offsets[p], own.hidden[p, at:]
@@ -243,18 +246,20 @@ def backward(X, labels, ahead, rate, weights, W2, new_W2, at, own, verdicts, wor
             update_tiles(width, X, own.rows, own.rows_listed, own.dhidden, weights.W1[p], first, last, now)
 
 
-@kernel
-def work(region, X, rows, labels, rate, scale, source, weights, scratch, verdicts, before, worker, workers):
+@inlined
+def work_region(region, X, rows, labels, rate, scale, weights, scratch, verdicts, before, turn, worker, workers):
     """Do a worker's part of a region, for the rows of a batch or, to judge them, any rows; before them are others."""
-    control = flush_subnormals()
+    source = turn // 2 % 2
     W2, new_W2 = weights.W2[source], weights.W2[1 - source]
     size = scratch.X.shape[1]
     first, last, part, parts, team = 0, padded_size(rows.size, size) // size, worker, workers, np.intp(0)
     if region == JUDGE:
         # A block for each, in the place of tiles of one block: nothing is made twice, and nobody waits.
-        first, last = share(last, worker, workers)
         part, parts, team = np.intp(0), np.intp(1), worker
-    for start in range(first * size, min(last * size, rows.size), size):
+    number = take(scratch.team) if region == JUDGE else first
+    while number < last:
+        start = number * size
+        number = take(scratch.team) if region == JUDGE else number + 1
         own = own_scratch(scratch, worker, team, 0 if region == JUDGE else start // size)
         block, block_labels = rows[start : start + size], labels[start : start + size]
         block_verdicts = verdicts_from(verdicts, before + start)
@@ -262,82 +267,72 @@ def work(region, X, rows, labels, rate, scale, source, weights, scratch, verdict
         stays = neighbours and need_no_packing(X, scale, weights.input_dim, own.X)
         # What tiles read: the rows where they lie, or packed.
         block_X = as_numbers(X[block[0] : block[0] + block.size], own.X) if stays else own.X
-        ahead = Ahead(X, block[-1] + 1, np.intp(0), block.size * X.shape[1] if neighbours else np.intp(0))
+        follows = block[-1] + 1 if region != JUDGE else block[-1] + 1 + (workers - 1) * size
+        ahead = Ahead(X, follows, np.intp(0), block.size * X.shape[1] if neighbours else np.intp(0))
         if region == BACKWARD:
             if rows.size > size and not stays:
                 pack_rows(X, block, scale, weights.input_dim, own.X)
-            backward(block_X, block_labels, ahead, rate, weights, W2, new_W2, start, own, block_verdicts, part, parts)
+            backward(
+                block_X,
+                block_labels,
+                ahead,
+                rate,
+                weights,
+                W2,
+                new_W2,
+                start,
+                own,
+                block_verdicts,
+                turn,
+                part,
+                parts,
+            )
         else:
             if region == FORWARD and start + size >= rows.size:
                 # Nothing to ask for: backward begins with the first of these rows, in a small batch the ones at hand.
                 ahead = Ahead(X, rows[0], np.intp(0), np.intp(0))
             mark_rows(X, block, scale, weights.input_dim, stays, block_X, own.X, own.masks)
             at = start if region == FORWARD else 0
-            forward(block_X, block_labels, ahead, weights, W2, at, own, part, parts)
+            forward(block_X, block_labels, ahead, weights, W2, at, own, turn, part, parts)
         if region == JUDGE:
-            for g in range(padded_size(block.size, ROWS) // ROWS):
-                add_partial_logits(own.partial, g, own.logits[g])
-                judge_group(
-                    own.logits[g], weights.num_classes, block_labels, own.order, g * ROWS, block.size, block_verdicts
+            for b in range(padded_size(block.size, BAND) // BAND):
+                add_partial_logits(own.partial, b, own.logits[b])
+                judge_band(
+                    own.logits[b], weights.num_classes, block_labels, own.order, b * BAND, block.size, block_verdicts
                 )
-    restore_subnormals(control)
 
 
-@parallel_kernel
-def run_batches(address, X, rows, labels, batch, rate, short_rate, scale, learn, workers, weights, scratch, verdicts):
-    """Do `run`; the workers' part is at an address."""
+@kernel
+def work(X, rows, labels, batch, rate, short_rate, scale, learn, weights, scratch, verdicts, worker, workers):
+    """Do a worker's part of a slice."""
+    if not assemble(scratch.team, workers):
+        return
+    control = flush_subnormals()
     size, regions = (batch, 2) if learn else (max(rows.size, 1), 1)
-    batches = (rows.size + size - 1) // size
-    for step in range(batches * regions):
-        region = step % 2 if learn else JUDGE
-        start = step // regions * size
+    for turn in range((rows.size + size - 1) // size * regions):
+        start, began = turn // regions * size, now()
         batch_rows, batch_labels = rows[start : start + size], labels[start : start + size]
         factor = rate if batch_rows.size == batch else short_rate
-        source = step // 2 % 2
-        if workers == 1:
-            call_at(
-                address,
-                work,
-                (
-                    region,
-                    X,
-                    batch_rows,
-                    batch_labels,
-                    factor,
-                    scale,
-                    source,
-                    weights,
-                    scratch,
-                    verdicts,
-                    start,
-                    np.intp(0),
-                    workers,
-                ),
-            )
-        else:
-            for worker in numba.prange(workers):
-                own = np.intp(worker)
-                call_at(
-                    address,
-                    work,
-                    (
-                        region,
-                        X,
-                        batch_rows,
-                        batch_labels,
-                        factor,
-                        scale,
-                        source,
-                        weights,
-                        scratch,
-                        verdicts,
-                        start,
-                        own,
-                        workers,
-                    ),
-                )
-    if learn and batches % 2 == 1:
+        work_region(
+            turn % 2 if learn else JUDGE,
+            X,
+            batch_rows,
+            batch_labels,
+            factor,
+            scale,
+            weights,
+            scratch,
+            verdicts,
+            start,
+            turn,
+            worker,
+            workers,
+        )
+        meet_balanced(scratch.team, turn, began, worker, workers)
+    if learn and worker == 0 and (rows.size + size - 1) // size % 2 == 1:
+        # Here, not in Python: there Ctrl-C may come in between.
         copy(weights.W2[1], weights.W2[0])
+    restore_subnormals(control)
 
 
 def run(X, rows, labels, batch, rate, short_rate, scale, learn, workers, weights, scratch, verdicts):
@@ -346,5 +341,5 @@ def run(X, rows, labels, batch, rate, short_rate, scale, learn, workers, weights
     Write verdicts on X[rows] as well, each those of the weights before the step, unless verdicts are empty; without
     learn, write nothing else.
     """
-    address = address_of(work, FORWARD, X, rows, labels, rate, scale, 0, weights, scratch, verdicts, 0, 0, workers)
-    run_batches(address, X, rows, labels, batch, rate, short_rate, scale, learn, workers, weights, scratch, verdicts)
+    arguments = X, rows, labels, batch, rate, short_rate, scale, learn, weights, scratch, verdicts
+    run_team(work, scratch.team, workers, arguments)

@@ -245,7 +245,7 @@ add_outer_rows, add_outer_columns = outer(columns=False), outer(columns=True)
 
 @intrinsic
 def add_dot(typingctx, tile, A, i, B, k, j):
-    """tile[r, c] += A[i + r, j:] * B[k + c, j:], lane by lane: dot products that `sum_tile` ends."""
+    """tile[r, c] += A[i + r, j:] * B[k + c, j:], or A[i[r], j:] if i is a tuple: dot products that `sum_tile` ends."""
 
     def codegen(context, builder, sig, args):
         value, A_, i_, B_, k_, j_ = args
@@ -253,31 +253,34 @@ def add_dot(typingctx, tile, A, i, B, k, j):
         b = [load(context, builder, vector, B, B_, offset(builder, k_, c), j_) for c in range(tile.vectors)]
         for r, c, number in tile.registers():
             if c == 0:
-                a = load(context, builder, vector, A, A_, offset(builder, i_, r), j_)
+                a = load(context, builder, vector, A, A_, row_of(builder, i, i_, r), j_)
             total = multiply_add(builder, vector, a, b[c], builder.extract_value(value, number))
             value = builder.insert_value(value, total, number)
         return value
 
-    return tile(tile, A, types.intp, B, types.intp, types.intp), codegen
+    return tile(tile, A, row_type(i), B, types.intp, types.intp), codegen
 
 
 @intrinsic
-def sum_tile(typingctx, tile, out, k):
-    """Store the sum of the lanes of tile[r, c] in out[k + c, r]; out has as many columns as the tile has rows."""
+def sum_tile(typingctx, tile, out, k, i):
+    """Store the sum of the lanes of tile[r, c] in out[k + c, i + r]."""
 
     def codegen(context, builder, sig, args):
-        value, out_, k_ = args
-        registers = [
-            builder.extract_value(value, r * tile.vectors + c) for c in range(tile.vectors) for r in range(tile.rows)
-        ]
-        for number in range(0, len(registers), tile.vector.lanes):
-            sums = sum_lanes(builder, registers[number : number + tile.vector.lanes])
-            at = offset(builder, k_, number // tile.rows), ir.Constant(k_.type, number % tile.rows)
-            pointer = element(context, builder, out, out_, *at)
-            builder.store(sums, builder.bitcast(pointer, sums.type.as_pointer())).align = tile.dtype.bitwidth // 8
+        value, out_, k_, i_ = args
+        places = [(c, r) for c in range(tile.vectors) for r in range(tile.rows)]
+        for first in range(0, len(places), tile.vector.lanes):
+            some = places[first : first + tile.vector.lanes]
+            sums = sum_lanes(builder, [builder.extract_value(value, r * tile.vectors + c) for c, r in some])
+            # The rows of a column lie side by side.
+            for c in sorted({c for c, _ in some}):
+                lanes = [lane for lane, place in enumerate(some) if place[0] == c]
+                column = shuffle(builder, sums, sums, lanes)
+                at = offset(builder, k_, c), offset(builder, i_, some[lanes[0]][1])
+                pointer = builder.bitcast(element(context, builder, out, out_, *at), column.type.as_pointer())
+                builder.store(column, pointer).align = tile.dtype.bitwidth // 8
         return context.get_dummy_value()
 
-    return types.void(tile, out, types.intp), codegen
+    return types.void(tile, out, types.intp, types.intp), codegen
 
 
 def shuffle(builder, a, b, lanes):
@@ -318,13 +321,20 @@ def sum_lanes(builder, vectors):
     return shuffle(builder, vectors[0], vectors[0], [owners[0].index(number) for number in range(wanted)])
 
 
-@intrinsic
-def prefetch(typingctx, A, i, j):
-    """Ask for the cache line of A[i, j]; no index can fault."""
+def prefetch_into(locality):
+    """Make the function that asks for a cache line, for the first cache (locality 3) or for the second (2)."""
 
-    def codegen(context, builder, sig, args):
-        pointer = builder.bitcast(element(context, builder, A, *args), BYTE.as_pointer())
-        call(builder, "prefetch.p0", ir.VoidType(), pointer, INT32(0), INT32(3), INT32(1))
-        return context.get_dummy_value()
+    @intrinsic
+    def prefetch(typingctx, A, i, j):
+        def codegen(context, builder, sig, args):
+            pointer = builder.bitcast(element(context, builder, A, *args), BYTE.as_pointer())
+            call(builder, "prefetch.p0", ir.VoidType(), pointer, INT32(0), INT32(locality), INT32(1))
+            return context.get_dummy_value()
 
-    return types.void(A, types.intp, types.intp), codegen
+        return types.void(A, types.intp, types.intp), codegen
+
+    return prefetch
+
+
+# Ask for the cache line of A[i, j]; no index can fault.
+prefetch, prefetch_second = prefetch_into(3), prefetch_into(2)

@@ -6,8 +6,10 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastml.kernels.jit import helper, kernel
-from fastml.kernels.panels import ROWS
 from fastml.kernels.vectors import exp, lane, load_vector, store_vector
+
+# Rows whose logits lie side by side, (num_classes, BAND): exp works on whole vectors, whatever the number of classes.
+BAND = 16
 
 
 class Verdicts(NamedTuple):
@@ -26,21 +28,21 @@ def empty_verdicts(rows: int, num_classes: int, dtype: DTypeLike, probabilities:
 
 
 @helper
-def softmax_group(logits, num_classes):
-    """Replace the logits of a group of rows, (num_classes, ROWS), by their softmax; return the sums of exp.
+def softmax_band(logits, num_classes):
+    """Replace the logits of a band, (num_classes, BAND), by their softmax; return the sums of exp.
 
     The maximum is subtracted first. It may pass over a NaN; then the sum is NaN, and with it the row, as in NumPy.
     """
-    highest = load_vector(ROWS, logits, 0)
+    highest = load_vector(BAND, logits, 0)
     for k in range(1, num_classes):
-        highest = max(highest, load_vector(ROWS, logits, k))
+        highest = max(highest, load_vector(BAND, logits, k))
     total = highest - highest
     for k in range(num_classes):
-        power = exp(load_vector(ROWS, logits, k) - highest)
+        power = exp(load_vector(BAND, logits, k) - highest)
         store_vector(power, logits, k)
         total = total + power
     for k in range(num_classes):
-        store_vector(load_vector(ROWS, logits, k) / total, logits, k)
+        store_vector(load_vector(BAND, logits, k) / total, logits, k)
     return total
 
 
@@ -66,34 +68,30 @@ def sort_by_label(labels, begins, order):
 
 
 @helper
-def add_partial_logits(partial, g, logits):
-    """Write the logits of a group of rows: the partial logits of all panels, added in their order.
-
-    partial is (panels, groups, classes, ROWS), logits (classes, ROWS): with the rows of a group side by side, vectors
-    of rows have no lane to spare, however few the classes are.
-    """
+def add_partial_logits(partial, b, logits):
+    """Write the logits of band b: the partial logits, (parts, bands, classes, BAND), added in their order."""
     for k in range(logits.shape[0]):
-        total = load_vector(ROWS, partial[0, g], k)
+        total = load_vector(BAND, partial[0, b], k)
         for p in range(1, partial.shape[0]):
-            total = total + load_vector(ROWS, partial[p, g], k)
+            total = total + load_vector(BAND, partial[p, b], k)
         store_vector(total, logits, k)
 
 
 @helper
-def scale_group(logits, scale):
-    """Multiply the logits of a group of rows, in place."""
+def scale_band(logits, scale):
+    """Multiply the logits of a band, in place."""
     for k in range(logits.shape[0]):
-        store_vector(load_vector(ROWS, logits, k) * scale, logits, k)
+        store_vector(load_vector(BAND, logits, k) * scale, logits, k)
 
 
 @helper
-def dlogits_group(logits, labels, order, first, last, rate, num_classes):
-    """Replace the softmax of rows first to last of a block, at most ROWS, by -rate * dlogits.
+def dlogits_band(logits, labels, order, first, last, rate, num_classes):
+    """Replace the softmax of rows first to last of a block, at most BAND, by -rate * dlogits.
 
     The label of row i is labels[order[i]].
     """
     for k in range(num_classes):
-        store_vector(load_vector(ROWS, logits, k) * -rate, logits, k)
+        store_vector(load_vector(BAND, logits, k) * -rate, logits, k)
     for i in range(first, last):
         logits[bend(labels[order[i]], num_classes), i - first] += rate
 
@@ -105,13 +103,13 @@ def verdicts_from(verdicts, start):
 
 
 @helper
-def judge_group(logits, num_classes, labels, order, first, count, verdicts):
-    """Write the verdicts on rows order[first : first + ROWS] of count rows.
+def judge_band(logits, num_classes, labels, order, first, count, verdicts):
+    """Write the verdicts on rows order[first : first + BAND] of count rows.
 
     The loss is log(sum(exp(z))) - z[label], the prediction the index of the highest logit, the first of equals. The
     logits are replaced by their softmax.
     """
-    last = min(first + ROWS, count)
+    last = min(first + BAND, count)
     for i in range(first, last):
         row, r = order[i], i - first
         best = 0
@@ -120,7 +118,7 @@ def judge_group(logits, num_classes, labels, order, first, count, verdicts):
                 best = k
         verdicts.predictions[row] = best
         verdicts.losses[row] = logits[best, r] - logits[bend(labels[row], num_classes), r]
-    total = softmax_group(logits, num_classes)
+    total = softmax_band(logits, num_classes)
     for i in range(first, last):
         row, r = order[i], i - first
         verdicts.losses[row] += np.log(lane(total, r))
@@ -130,11 +128,11 @@ def judge_group(logits, num_classes, labels, order, first, count, verdicts):
 
 
 @kernel
-def judge(logits, labels, order, group, verdicts):
-    """Write the verdicts on rows of logits, (rows, num_classes), in order; group is memory for a group of them."""
-    for first in range(0, order.size, ROWS):
-        for r in range(ROWS):
+def judge(logits, labels, order, band, verdicts):
+    """Write the verdicts on rows of logits, (rows, num_classes), in order; band is memory for a band of them."""
+    for first in range(0, order.size, BAND):
+        for r in range(BAND):
             row = order[min(first + r, order.size - 1)]
             for k in range(logits.shape[1]):
-                group[k, r] = logits[row, k]
-        judge_group(group, group.shape[0], labels, order, first, order.size, verdicts)
+                band[k, r] = logits[row, k]
+        judge_band(band, band.shape[0], labels, order, first, order.size, verdicts)

@@ -3,42 +3,52 @@
 With a few classes a panel of columns would be mostly padding, so this is the other way round than the network: pixels
 along the vectors, classes as rows of the tile, and X is read where it lies.
 
-A batch is one region. Its rows are cut into parts, how many its size decides, and each part has one worker: who makes
-its logits (dot products of rows of X with rows of theta), softmax, dlogits, and of them the part's gradient, dlogits^T
-X. Each worker has a theta of its own, and begins a region by adding the gradients of the batch before to it, part by
-part. So workers meet once a batch, and all that goes from one to the other are gradients.
+The pixels are cut into parts, how many their number decides, and each part has one worker, who owns its weights. Of a
+block of rows he makes the part's share of the logits (dot products of rows of X with rows of theta); then all workers
+meet, and each adds up the shares of all parts, makes of them dlogits, and steps his own part of theta by dlogits^T X.
+So workers meet once a block, and what goes from one to the other are logits alone: 4 KB for 100 rows.
 """
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastml.kernels import panels
-from fastml.kernels.jit import address_of, call_at, helper, kernel, parallel_kernel
-from fastml.kernels.panels import CACHE_LINE, CLASSES, ROWS, aligned_zeros, copy, padded, padded_size, share
+from fastml.kernels.jit import helper, kernel
+from fastml.kernels.panels import CLASSES, aligned_zeros, padded, padded_size, share
 from fastml.kernels.simd import (
     add_dot,
     add_outer_rows,
     lanes_of,
-    prefetch,
+    prefetch_second,
     store_sum,
-    store_tile,
     sum_tile,
     zero_tile,
 )
-from fastml.kernels.softmax import dlogits_group, judge_group, scale_group, softmax_group, verdicts_from
+from fastml.kernels.softmax import (
+    BAND,
+    add_partial_logits,
+    dlogits_band,
+    judge_band,
+    scale_band,
+    softmax_band,
+    verdicts_from,
+)
 from fastml.kernels.subnormals import flush_subnormals, restore_subnormals
+from fastml.kernels.team import Team, assemble, meet, run_team, take, team_of
 
-# Whether the kernels find the rows of X by their indices; these want them one behind the other.
-GATHERS = False
-# Rows that are read twice in a row, for logits and for the gradient: the second time from the second cache.
+# Rows that go through together. They are read twice, for logits and for the gradient: the second time from the cache.
 BLOCK = 128
-# Rows of a part, and the most parts of a batch: each is a gradient to be added by every worker.
-PART, MOST_PARTS = 48, 16
-# Vectors of pixels of an update tile.
-VECTORS = panels.MOST_VECTORS - 1
+# The least vectors of pixels of a part, and the most parts. The sums across lanes of a part take as long as 4 vectors.
+PART, MOST_PARTS = 24, 8
+# Tiles of twice as many classes where there are so many: X is loaded, and converted, half as often. The dot products of
+# so many are of 2 rows at a time, of the others 4; the gradient tile is of 2 vectors of pixels.
+WIDE, VECTORS = 2 * CLASSES, 2
+
+# How many rows ahead are asked for where nothing is read twice. A block that is, asks for the next one: for every
+# second row as it makes logits, for the others as it makes the gradient: so memory has something to do all the time.
+AHEAD = 16
 
 
 class Weights(NamedTuple):
@@ -49,13 +59,16 @@ class Weights(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Memory for a batch: theta and logits of each worker, the gradients of the parts of this batch and the last."""
+    """Memory for a block: each part's share of the logits, the logits of each worker; the gradient of many blocks.
+
+    There are two of partial, so that who is early doesn't write what others still read; to judge, one a worker.
+    """
 
     order: NDArray
-    theta: NDArray
+    partial: NDArray
     logits: NDArray
-    single: NDArray
-    gradients: NDArray
+    gradient: NDArray
+    team: Team
 
 
 def row_multiple(dtype: DTypeLike) -> int:
@@ -81,247 +94,193 @@ def unpack(packed: Weights, theta: NDArray) -> None:
     theta[...] = packed.theta[: packed.num_classes, : theta.shape[0]].T
 
 
-def number_of_parts(rows: int) -> int:
-    """Return how many parts a batch of a number of rows has."""
-    return min(max(rows // PART, 1), MOST_PARTS)
-
-
-parts_of = helper(number_of_parts)
-
-
 def scratch(batch: int, workers: int, learn: bool, packed: Weights) -> Scratch:
     """Return memory for a number of workers, whose batches have up to batch rows."""
-    classes, dtype = len(packed.theta), packed.theta.dtype
+    (classes, pixels), dtype = packed.theta.shape, packed.theta.dtype
+    parts = min(max(pixels // panels.lanes(dtype) // PART, 1), MOST_PARTS)
+    block = classes, BAND
     return Scratch(
         order=np.arange(BLOCK),
-        theta=aligned_zeros((workers, *packed.theta.shape), dtype),
-        logits=aligned_zeros((workers, BLOCK // ROWS, classes, ROWS), dtype),
-        single=aligned_zeros((workers, classes, CACHE_LINE // dtype.itemsize), dtype),
-        gradients=aligned_zeros((2, number_of_parts(batch) if learn else 0, *packed.theta.shape), dtype),
+        partial=aligned_zeros((2 if learn else workers, parts, BLOCK // BAND, *block), dtype),
+        logits=aligned_zeros((workers, BLOCK // BAND, *block), dtype),
+        gradient=aligned_zeros((classes, pixels if learn and batch > BLOCK else 0), dtype),
+        team=team_of(workers),
     )
 
 
-def dot_tiles(rows):
-    """Return the function that writes the logits of a tile of rows."""
+def dot_tiles(rows, classes):
+    """Make the dot products of a number of rows with a number of classes."""
 
     @helper
-    def dot_tiles(X, i, theta, logits, ahead):
-        """Write logits[:, r] = theta X[i + r], a tile of classes after the other; ask for rows ahead, if any."""
-        for k in range(0, theta.shape[0], CLASSES):
-            tile = zero_tile(rows, CLASSES, theta)
-            for j in range(0, theta.shape[1], lanes_of(theta)):
-                if ahead > 0 and k == 0 and j % (CACHE_LINE // X.itemsize) == 0:
-                    for r in range(rows):
-                        prefetch(X, i + ahead + r, j)
-                tile = add_dot(tile, X, i, theta, k, j)
-            sum_tile(tile, logits, k)
+    def dot_tiles(X, group, asked, theta, first, last, k, band, i):
+        """Write band[k:, i:] = theta[k:] X[group], of pixels first to last; ask for those of two other rows."""
+        tile = zero_tile(rows, classes, theta)
+        for j in range(first, last, lanes_of(theta)):
+            for r in range(2):
+                prefetch_second(X, asked[r], j)
+            tile = add_dot(tile, X, group, theta, k, j)
+        sum_tile(tile, band, k, i)
 
     return dot_tiles
 
 
-dot_whole_tiles, dot_single_rows = dot_tiles(ROWS), dot_tiles(1)
+dot_wide_tiles, dot_narrow_tiles = dot_tiles(2, WIDE), dot_tiles(4, CLASSES)
 
 
-def outer_tiles(vectors):
-    """Return the function that makes the gradient of a tile of pixels."""
+@helper
+def pair(rows, i, every):
+    """Return rows i and i + 1, or row i twice if only every second is wanted; behind the last row it comes again."""
+    return rows[min(i, rows.size - 1)], rows[min((i + 1) // every * every, rows.size - 1)]
+
+
+@helper
+def compute_logits(X, rows, ahead, every, theta, first, last, partial):
+    """Write what pixels first to last add to the logits of X[rows]; ask for every row, or every second, ahead."""
+    for i in range(0, rows.size, 4):
+        band, at = partial[i // BAND], i % BAND
+        (a, b), (c, d) = pair(rows, i, 1), pair(rows, i + 2, 1)
+        asked, more = (a, b), (c, d)
+        if i < ahead.size:
+            asked, more = pair(ahead, i, every), pair(ahead, i + 2, every)
+        k = 0
+        while k + WIDE <= theta.shape[0]:
+            dot_wide_tiles(X, (a, b), asked, theta, first, last, k, band, at)
+            dot_wide_tiles(X, (c, d), more, theta, first, last, k, band, at + 2)
+            k += WIDE
+        if k < theta.shape[0]:
+            dot_narrow_tiles(X, (a, b, c, d), asked, theta, first, last, k, band, at)
+
+
+def outer_tiles(classes, vectors):
+    """Make the gradient of a number of classes and vectors of pixels."""
 
     @helper
-    def outer_tiles(X, i, count, dlogits, gradient, j, first_block, ahead):
-        """Add dlogits^T X[i : i + count, j:] to gradient[:, j:], or write it if nothing is there yet.
-
-        Ask for the same pixels of rows ahead.
-        """
-        for k in range(0, gradient.shape[0], CLASSES):
-            tile = zero_tile(CLASSES, vectors, gradient)
-            for r in range(count):
-                if k == 0:
-                    for v in range(0, vectors * lanes_of(gradient), CACHE_LINE // X.itemsize):
-                        prefetch(X, i + r + ahead, j + v)
-                tile = add_outer_rows(tile, dlogits[r // ROWS], k, r % ROWS, X, i + r, j)
-            if first_block:
-                store_tile(tile, gradient, k, j)
-            else:
-                store_sum(tile, gradient, gradient, k, j)
+    def outer_tiles(X, rows, ahead, dlogits, k, j, total):
+        """Update total[k:, j:] += dlogits[k:] X[rows, j:]; ask for these pixels of every second row ahead."""
+        tile = zero_tile(classes, vectors, total)
+        for i in range(rows.size):
+            asked = ahead[i | 1] if i | 1 < ahead.size else rows[i]
+            prefetch_second(X, asked, j + i % vectors * lanes_of(total))
+            tile = add_outer_rows(tile, dlogits[i // BAND], k, i % BAND, X, rows[i], j)
+        store_sum(tile, total, total, k, j)
 
     return outer_tiles
 
 
-outer_wide_tiles, outer_single_vectors = outer_tiles(VECTORS), outer_tiles(1)
+wide_pairs, wide_singles = outer_tiles(WIDE, VECTORS), outer_tiles(WIDE, 1)
+narrow_pairs, narrow_singles = outer_tiles(CLASSES, VECTORS), outer_tiles(CLASSES, 1)
 
 
 @helper
-def compute_logits(X, start, count, scale, theta, logits, single, ahead):
-    """Write the logits of count rows of X, from start on; ask for those that are so many rows ahead, if any."""
-    for g in range(padded_size(count, ROWS) // ROWS):
-        i = g * ROWS
-        if i + ROWS <= count:
-            dot_whole_tiles(X, start + i, theta, logits[g], ahead)
+def add_gradient(X, rows, ahead, dlogits, first, last, total):
+    """Update total += dlogits X[rows], of pixels first to last."""
+    lanes, classes = lanes_of(total), total.shape[0]
+    whole = first + (last - first) // (VECTORS * lanes) * VECTORS * lanes
+    k = 0
+    while k + WIDE <= classes:
+        for j in range(first, whole, VECTORS * lanes):
+            wide_pairs(X, rows, ahead, dlogits, k, j, total)
+        if whole < last:
+            wide_singles(X, rows, ahead, dlogits, k, whole, total)
+        k += WIDE
+    if k < classes:
+        for j in range(first, whole, VECTORS * lanes):
+            narrow_pairs(X, rows, ahead, dlogits, k, j, total)
+        if whole < last:
+            narrow_singles(X, rows, ahead, dlogits, k, whole, total)
+
+
+@helper
+def part_begin(part, parts, theta):
+    """Return the pixel at which a part begins."""
+    return theta.shape[1] // lanes_of(theta) * part // parts * lanes_of(theta)
+
+
+@helper
+def judge(X, rows, labels, scale, weights, scratch, verdicts, worker):
+    """Write the verdicts on blocks of rows, until no block is left."""
+    theta, partial, logits = weights.theta, scratch.partial[worker], scratch.logits[worker]
+    parts, number = partial.shape[0], take(scratch.team)
+    while number * BLOCK < rows.size:
+        start, number = number * BLOCK, take(scratch.team)
+        block, ahead = rows[start : start + BLOCK], rows[start + AHEAD : start + BLOCK + AHEAD]
+        for p in range(parts):
+            begin, end = part_begin(p, parts, theta), part_begin(p + 1, parts, theta)
+            compute_logits(X, block, ahead, 1, theta, begin, end, partial[p])
+        for b in range(padded_size(block.size, BAND) // BAND):
+            add_partial_logits(partial, b, logits[b])
+            scale_band(logits[b], scale)
+            some = verdicts_from(verdicts, start)
+            judge_band(logits[b], weights.num_classes, labels[start:], scratch.order, b * BAND, block.size, some)
+
+
+@helper
+def learn_block(X, rows, labels, ahead, rate, scale, weights, scratch, turn, total, verdicts, worker, workers):
+    """Update a worker's parts of total += -rate * dlogits^T X for a block, and write verdicts if any are wanted."""
+    theta, partial, logits = weights.theta, scratch.partial[turn % 2], scratch.logits[worker]
+    parts = partial.shape[0]
+    first, last = share(parts, worker, workers)
+    for p in range(first, last):
+        begin, end = part_begin(p, parts, theta), part_begin(p + 1, parts, theta)
+        compute_logits(X, rows, ahead, 2, theta, begin, end, partial[p])
+    meet(scratch.team, worker, workers)
+    for b in range(padded_size(rows.size, BAND) // BAND):
+        add_partial_logits(partial, b, logits[b])
+        scale_band(logits[b], scale)
+        if verdicts.losses.size and b % workers == worker:
+            judge_band(logits[b], weights.num_classes, labels, scratch.order, b * BAND, rows.size, verdicts)
         else:
-            row = single.reshape(single.size)[: theta.shape[0]].reshape((theta.shape[0], 1))
-            for r in range(count - i):
-                dot_single_rows(X, start + i + r, theta, row, ahead)
-                for k in range(theta.shape[0]):
-                    logits[g, k, r] = row[k, 0]
-        scale_group(logits[g], scale)
-
-
-@helper
-def compute_gradient(X, start, count, dlogits, gradient, first_block, ahead):
-    """Add what count rows of X, from start on, say of the gradient: wide tiles, and what is left in single vectors.
-
-    Meanwhile ask for the rows that a worker needs next, so many rows ahead: an epoch of floats takes 18.0 ms, in the
-    place of 19.6 with rows asked for in `dot_tiles`, 16 rows ahead, as judging does.
-    """
-    lanes, pixels = lanes_of(gradient), gradient.shape[1]
-    wide = pixels // (VECTORS * lanes) * VECTORS * lanes
-    for j in range(0, wide, VECTORS * lanes):
-        outer_wide_tiles(X, start, count, dlogits, gradient, j, first_block, ahead)
-    for j in range(wide, pixels, lanes):
-        outer_single_vectors(X, start, count, dlogits, gradient, j, first_block, ahead)
-
-
-@helper
-def add_gradients(gradients, parts, theta):
-    """Add the gradients of a batch's parts to theta, in place."""
-    flat = theta.reshape(theta.size)
-    for p in range(parts):
-        gradient = gradients[p].reshape(theta.size)
-        for i in range(flat.size):
-            flat[i] += gradient[i]
-
-
-@helper
-def learn_part(X, start, labels, others, rate, scale, num_classes, theta, order, logits, single, gradient, verdicts):
-    """Write the gradient of a part of a batch, block after block, and the verdicts on it, if any are wanted.
-
-    others are the rows between this part and those that its worker needs next.
-    """
-    for first in range(0, labels.size, BLOCK):
-        block = labels[first : first + BLOCK]
-        compute_logits(X, start + first, block.size, scale, theta, logits, single, np.intp(0))
-        for g in range(padded_size(block.size, ROWS) // ROWS):
-            if verdicts.losses.size:
-                judge_group(logits[g], num_classes, block, order, g * ROWS, block.size, verdicts_from(verdicts, first))
-            else:
-                softmax_group(logits[g], num_classes)
-            last = min((g + 1) * ROWS, block.size)
-            dlogits_group(logits[g], block, order, g * ROWS, last, rate * scale, num_classes)
-        ahead = block.size if first + BLOCK < labels.size else block.size + others
-        compute_gradient(X, start + first, block.size, logits, gradient, first == 0, ahead)
-
-
-@helper
-def judge(X, start, labels, scale, weights, scratch, verdicts, worker, workers):
-    """Write the verdicts on a worker's blocks of rows."""
-    logits = scratch.logits[worker]
-    first, last = share(padded_size(labels.size, BLOCK) // BLOCK, worker, workers)
-    for begin in range(first * BLOCK, min(last * BLOCK, labels.size), BLOCK):
-        count = min(BLOCK, labels.size - begin)
-        compute_logits(X, start + begin, count, scale, weights.theta, logits, scratch.single[worker], np.intp(16))
-        for g in range(padded_size(count, ROWS) // ROWS):
-            judge_group(
-                logits[g],
-                weights.num_classes,
-                labels[begin:],
-                scratch.order,
-                g * ROWS,
-                count,
-                verdicts_from(verdicts, begin),
-            )
+            softmax_band(logits[b], weights.num_classes)
+        end = min((b + 1) * BAND, rows.size)
+        dlogits_band(logits[b], labels, scratch.order, b * BAND, end, rate * scale, weights.num_classes)
+    begin, end = part_begin(first, parts, theta), part_begin(last, parts, theta)
+    add_gradient(X, rows, ahead, logits, begin, end, total)
 
 
 @kernel
-def work(X, start, labels, parts_before, step, rate, scale, learn, weights, scratch, verdicts, before, worker, workers):
-    """Do a worker's part of a batch, whose first row in X is start, and before which the slice has others."""
+def work(X, rows, labels, batch, rate, short_rate, scale, learn, weights, scratch, verdicts, worker, workers):
+    """Do a worker's part of a slice."""
+    if not assemble(scratch.team, workers):
+        return
     control = flush_subnormals()
     if not learn:
-        judge(X, start, labels, scale, weights, scratch, verdicts, worker, workers)
+        judge(X, rows, labels, scale, weights, scratch, verdicts, worker)
         restore_subnormals(control)
         return
-    theta, gradients = scratch.theta[worker], scratch.gradients[step % 2]
-    if step == 0:
-        copy(weights.theta, theta)
-    add_gradients(scratch.gradients[1 - step % 2], parts_before, theta)
-    parts, groups = parts_of(labels.size), padded_size(labels.size, ROWS) // ROWS
+    theta, gradient, parts = weights.theta, scratch.gradient, scratch.partial.shape[1]
     first, last = share(parts, worker, workers)
-    others = labels.size - (share(groups, last, parts)[0] - share(groups, first, parts)[0]) * ROWS
-    for p in range(first, last):
-        begin, end = share(groups, p, parts)
-        learn_part(
-            X,
-            start + begin * ROWS,
-            labels[begin * ROWS : end * ROWS],
-            np.intp(0) if p + 1 < last else others,
-            rate,
-            scale,
-            weights.num_classes,
-            theta,
-            scratch.order,
-            scratch.logits[worker],
-            scratch.single[worker],
-            gradients[p],
-            verdicts_from(verdicts, before + begin * ROWS),
-        )
-    restore_subnormals(control)
-
-
-@parallel_kernel
-def run_batches(address, X, rows, labels, batch, rate, short_rate, scale, learn, workers, weights, scratch, verdicts):
-    """Do `run`; the workers' part is at an address."""
-    size = batch if learn else max(rows.size, 1)
-    parts = np.intp(0)
-    for start in range(0, rows.size, size):
-        step, batch_labels = start // size, labels[start : start + size]
-        factor = rate if batch_labels.size == batch else short_rate
-        if workers == 1:
-            call_at(
-                address,
-                work,
-                (
-                    X,
-                    rows[start],
-                    batch_labels,
-                    parts,
-                    step,
-                    factor,
-                    scale,
-                    learn,
-                    weights,
-                    scratch,
-                    verdicts,
-                    start,
-                    np.intp(0),
-                    workers,
-                ),
+    begin, end = part_begin(first, parts, theta), part_begin(last, parts, theta)
+    turn = 0
+    for start in range(0, rows.size, batch):
+        stop = min(start + batch, rows.size)
+        factor = rate if stop - start == batch else short_rate
+        # Of many blocks the gradients are added up before theta changes.
+        is_one = stop - start <= BLOCK
+        if not is_one:
+            gradient[:, begin:end] = 0
+        for at in range(start, stop, BLOCK):
+            until = min(at + BLOCK, stop)
+            learn_block(
+                X,
+                rows[at:until],
+                labels[at:until],
+                rows[until : until + BLOCK],
+                factor,
+                scale,
+                weights,
+                scratch,
+                turn,
+                theta if is_one else gradient,
+                verdicts_from(verdicts, at),
+                worker,
+                workers,
             )
-        else:
-            for worker in numba.prange(workers):
-                call_at(
-                    address,
-                    work,
-                    (
-                        X,
-                        rows[start],
-                        batch_labels,
-                        parts,
-                        step,
-                        factor,
-                        scale,
-                        learn,
-                        weights,
-                        scratch,
-                        verdicts,
-                        start,
-                        np.intp(worker),
-                        workers,
-                    ),
-                )
-        parts = parts_of(batch_labels.size)
-    if learn and parts > 0:
-        control = flush_subnormals()
-        copy(scratch.theta[0], weights.theta)
-        add_gradients(scratch.gradients[(rows.size - 1) // size % 2], parts, weights.theta)
-        restore_subnormals(control)
+            turn += 1
+        if not is_one:
+            for k in range(theta.shape[0]):
+                for j in range(begin, end):
+                    theta[k, j] += gradient[k, j]
+    restore_subnormals(control)
 
 
 def run(X, rows, labels, batch, rate, short_rate, scale, learn, workers, weights, scratch, verdicts):
@@ -330,5 +289,5 @@ def run(X, rows, labels, batch, rate, short_rate, scale, learn, workers, weights
     Write verdicts on X[rows] as well, each those of theta before the step, unless verdicts are empty; without learn,
     write nothing else.
     """
-    address = address_of(work, X, 0, labels, 0, 0, rate, scale, learn, weights, scratch, verdicts, 0, 0, workers)
-    run_batches(address, X, rows, labels, batch, rate, short_rate, scale, learn, workers, weights, scratch, verdicts)
+    arguments = X, rows, labels, batch, rate, short_rate, scale, learn, weights, scratch, verdicts
+    run_team(work, scratch.team, workers, arguments)

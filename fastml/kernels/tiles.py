@@ -25,6 +25,7 @@ from fastml.kernels.simd import (
     sum_tile,
     zero_tile,
 )
+from fastml.kernels.softmax import BAND
 
 # What the beginning and end of a tile cost, in steps of its loop: a mispredicted branch, and to load and store it.
 TILE_OVERHEAD = 6
@@ -123,7 +124,7 @@ def dhidden_tiles(vectors):
         for g in range(groups):
             tile = zero_tile(ROWS, vectors, W2)
             for k in range(num_classes):
-                tile = add_outer_columns(tile, dlogits[g], k, 0, W2, k, 0)
+                tile = add_outer_columns(tile, dlogits[g * ROWS // BAND], k, g * ROWS % BAND, W2, k, 0)
             group = to_fixed_tuple(order[g * ROWS :], ROWS)
             store_tile(mask_tile(tile, hidden, g * ROWS, 0), dhidden, group, 0)
 
@@ -167,7 +168,7 @@ def class_tiles(vectors):
         for k in range(0, W2.shape[0], CLASSES):
             tile = zero_tile(CLASSES, vectors, W2)
             for i in range(count):
-                tile = add_outer_rows(tile, dlogits[i // ROWS], k, i % ROWS, hidden, i, 0)
+                tile = add_outer_rows(tile, dlogits[i // BAND], k, i % BAND, hidden, i, 0)
             store_sum(tile, W2, new_W2, k, 0)
 
     return class_tiles
@@ -181,4 +182,4 @@ def logit_tiles(vectors, hidden, W2, partial, first, last):
             tile = zero_tile(ROWS, CLASSES, W2)
             for v in range(vectors):
                 tile = add_dot(tile, hidden, g * ROWS, W2, k, v * lanes_of(W2))
-            sum_tile(tile, partial[g], k)
+            sum_tile(tile, partial[g * ROWS // BAND], k, g * ROWS % BAND)
