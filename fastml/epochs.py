@@ -40,7 +40,7 @@ def softmax_regression_epoch(
     X : array_like, shape (num_examples, input_dim)
         Examples. C-contiguous uint8, float32 and float64 are read where they lie, also from a read-only memory map.
         Other strides, booleans, other integers, float16 and foreign byte orders are converted a few MB at a time, and
-        so are, for this function but not for `nn_epoch`, rows taken in an order or not a whole number of vectors long.
+        so are, for this function but not for `nn_epoch`, rows that are not a whole number of vectors long.
     y : array_like of integers, shape (num_examples,)
         Labels in [0, num_classes).
     theta : ndarray of float32 or float64, shape (input_dim, num_classes)

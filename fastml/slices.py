@@ -21,7 +21,7 @@ TRIAL_PERIOD_SECONDS = 1.0
 TRIAL_SECONDS = 0.002
 # What a trial may take of the time that is left.
 TRIAL_SHARE = 0.05
-# A batch of fewer operations is begun by one thread alone: two meetings of two threads take 5 us.
+# A batch of fewer operations is begun by one thread alone: at 100 GFLOP/s it takes less than 10 us.
 SMALL_OPERATIONS = 1_000_000
 CONVERTED_BYTES = 4 << 20
 NATIVE_DTYPES = (np.dtype(np.uint8), np.dtype(np.float32), np.dtype(np.float64))
@@ -31,8 +31,8 @@ class Rows:
     """Rows of X in the order of a pass over them, handed out a range at a time as a model's kernels want them.
 
     C-contiguous uint8, float32 and float64 are handed out as they are, never copied, with the indices of the wanted
-    rows. Whatever the kernels can't read (other dtypes, layouts and byte orders; an order, or a number of columns, that
-    the model's kernels don't take) is converted to dtype a range at a time, padded with columns of zeros; `most` is the
+    rows. Whatever the kernels can't read (other dtypes, layouts and byte orders; a number of columns that the model's
+    kernels don't take) is converted to dtype a range at a time, padded with columns of zeros; `most` is the
     number of rows that such a copy may have. The rows that will be wanted next of a mapped file are read meanwhile.
     """
 
@@ -80,10 +80,8 @@ def slices(
 
     The time between two yields tells how fast a number of workers is. Where the pass takes so long that it costs
     little, all threads and one alone are tried in turn for 2 ms, at the beginning and once a second, and the faster has
-    the rest (one alone must be faster by a tenth). Small batches don't pay for the meetings of threads; threading
-    layers differ in what a meeting costs (2 us with OpenMP, 80 us with workqueue); and where another process takes one
-    of the cores, each meeting waits until the scheduler comes round (an epoch of 0.15 s took 2 s on two threads, and
-    0.2 s on one).
+    the rest (one alone must be faster by a tenth). Small batches don't pay for the meetings of threads; and where
+    another process takes one of the cores, each meeting may wait until the scheduler comes round.
     The result is the same: kernels give the same bits for any number of workers.
 
     Parameters

@@ -251,13 +251,12 @@ def work_region(region, X, rows, labels, rate, scale, weights, scratch, verdicts
     """Do a worker's part of a region, for the rows of a batch or, to judge them, any rows; before them are others."""
     source = turn // 2 % 2
     W2, new_W2 = weights.W2[source], weights.W2[1 - source]
-    size = scratch.X.shape[1]
-    first, last, part, parts, team = 0, padded_size(rows.size, size) // size, worker, workers, np.intp(0)
+    size, part, parts, team = scratch.X.shape[1], worker, workers, np.intp(0)
     if region == JUDGE:
-        # A block for each, in the place of tiles of one block: nothing is made twice, and nobody waits.
+        # Each takes whole blocks, in the place of tiles of one block: nothing is made twice, and nobody waits.
         part, parts, team = np.intp(0), np.intp(1), worker
-    number = take(scratch.team) if region == JUDGE else first
-    while number < last:
+    number = take(scratch.team) if region == JUDGE else 0
+    while number * size < rows.size:
         start = number * size
         number = take(scratch.team) if region == JUDGE else number + 1
         own = own_scratch(scratch, worker, team, 0 if region == JUDGE else start // size)
@@ -267,7 +266,8 @@ def work_region(region, X, rows, labels, rate, scale, weights, scratch, verdicts
         stays = neighbours and need_no_packing(X, scale, weights.input_dim, own.X)
         # What tiles read: the rows where they lie, or packed.
         block_X = as_numbers(X[block[0] : block[0] + block.size], own.X) if stays else own.X
-        follows = block[-1] + 1 if region != JUDGE else block[-1] + 1 + (workers - 1) * size
+        # To judge, the next blocks are those of the other workers.
+        follows = block[-1] + 1 + ((workers - 1) * size if region == JUDGE else 0)
         ahead = Ahead(X, follows, np.intp(0), block.size * X.shape[1] if neighbours else np.intp(0))
         if region == BACKWARD:
             if rows.size > size and not stays:

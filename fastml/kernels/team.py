@@ -37,13 +37,11 @@ SMALLEST = 64
 
 
 class Team(NamedTuple):
-    """What the workers of a team know of each other.
+    """What the workers of a team know of each other, and where the function is that lets other threads have a core.
 
     `counters`, (workers + 2, PAIR), are the meetings that each has come to, then how many workers are there, and how
-    many pieces of work have been taken;
-    `times`, (2, workers, PAIR), is how long each worked in the last turn of an even and of an odd number, `bounds`,
-    (2, workers + 1), where the shares of workers begin in such turns, in units of 1 / WHOLE. `give_way` is where the
-    function is that lets other threads have the core.
+    many pieces of work have been taken. `times`, (2, workers, PAIR), is how long each worked in the last turn of an
+    even and of an odd number, `bounds`, (2, workers + 1), where shares begin in such turns, in units of 1 / WHOLE.
     """
 
     counters: NDArray[np.int64]
