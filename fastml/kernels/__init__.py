@@ -38,8 +38,9 @@ Logits need the sum over all hidden units: each panel adds up its part in forwar
 **Who owns what.** In each region every worker writes what is its own. The tiles of a region, panel after panel, form a
 line that the workers share, by what each took for its piece before: cores are not equally fast on a machine that has
 other users. So each keeps nearly the same panels of weights from batch to batch, in its own cache. What all of them
-need of a batch, its rows, patterns, logits and dlogits, each reads or makes for itself: what one core writes and another
-reads travels slower than it is made. Large batches go through a region in blocks of rows that stay in the cache as well.
+need of a batch, its rows, patterns, logits and dlogits, each reads or makes for itself: what one core writes and
+another reads travels slower than it is made. Large batches go through a region in blocks of rows that stay in the
+cache as well.
 
 **Why sums keep one order.** Floating-point sums depend on their order. Here each sum is made by one worker, in an order
 that the shapes and the data fix: over a list from its beginning, over panels from the first. How many workers there
