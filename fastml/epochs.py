@@ -186,7 +186,7 @@ def run_epoch(
         scale = dtype.type(scale)
     threads = jit.available_threads()
     packed = model.pack(dtype, *weights.values())
-    scratch = model.scratch(size, threads, True, packed)
+    scratch = model.scratch(size, threads, True, packed, rows.dtype)
     verdicts, losses = empty_verdicts(0, num_classes, dtype), 0.0
     try:
         for start, stop, workers in slices(rows, size, threads, 4 * size * sum(W.size for W in weights.values())):

@@ -214,7 +214,7 @@ def verdicts_of_model(
     dtype, num_classes = model_dtype(weights), weights[-1].shape[1]
     rows, threads = Rows(X, None, dtype, model), jit.available_threads()
     packed = model.pack(dtype, *weights)
-    scratch = model.scratch(model.BLOCK, threads, False, packed)
+    scratch = model.scratch(model.BLOCK, threads, False, packed, rows.dtype)
     with np.errstate(over="ignore"):
         scale = dtype.type(scale)
     zero = dtype.type(0)

@@ -33,7 +33,8 @@ class Rows:
     C-contiguous uint8, float32 and float64 are handed out as they are, never copied, with the indices of the wanted
     rows. Whatever the kernels can't read (other dtypes, layouts and byte orders; a number of columns that the model's
     kernels don't take) is converted to dtype a range at a time, padded with columns of zeros; `most` is the
-    number of rows that such a copy may have. The rows that will be wanted next of a mapped file are read meanwhile.
+    number of rows that such a copy may have. `dtype` is that of what is handed out. The rows that will be wanted next
+    of a mapped file are read meanwhile.
     """
 
     def __init__(self, X: NDArray, order: NDArray | None, dtype: DTypeLike, model: ModuleType):
@@ -42,7 +43,6 @@ class Rows:
         self.X = X.view()
         self.X.flags.writeable = False
         self.order = order
-        self.dtype = np.dtype(dtype)
         self.columns = -(-X.shape[1] // model.row_multiple(dtype)) * model.row_multiple(dtype)
         self.is_native = (
             X.dtype in NATIVE_DTYPES
@@ -51,6 +51,7 @@ class Rows:
             and X.flags.c_contiguous
             and self.columns == X.shape[1]
         )
+        self.dtype = X.dtype if self.is_native else np.dtype(dtype)
         self.count = X.shape[0] if order is None else order.size
         self.ahead = ReadAhead(X, order)
         self.most = self.count

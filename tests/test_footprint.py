@@ -26,7 +26,7 @@ def test_network(workers, dtype):
         weights = np.zeros((inputs, hidden), dtype), np.zeros((hidden, classes), dtype)
         packed = network.pack(dtype, *weights)
         intermediates = batch * (inputs + 2 * hidden + 2 * classes) * weights[0].itemsize
-        taken = bytes_of(packed) + bytes_of(network.scratch(batch, workers, True, packed))
+        taken = bytes_of(packed) + bytes_of(network.scratch(batch, workers, True, packed, weights[0].dtype))
         assert taken <= bytes_of(weights) + intermediates + CONSTANT_BYTES, (inputs, hidden, classes, batch)
 
 
@@ -36,5 +36,5 @@ def test_softmax_regression(workers, dtype):
     for batch in (1, 100, 5000):
         theta = np.zeros((784, 10), dtype)
         packed = softmax_regression.pack(dtype, theta)
-        taken = bytes_of(packed) + bytes_of(softmax_regression.scratch(batch, workers, True, packed))
+        taken = bytes_of(packed) + bytes_of(softmax_regression.scratch(batch, workers, True, packed, theta.dtype))
         assert taken <= theta.nbytes + batch * 2 * 10 * theta.itemsize + CONSTANT_BYTES, batch

@@ -45,9 +45,10 @@ def listed(function, groups, size, *arguments):
 
 @DENSITIES
 @INPUTS
-def test_masks_of_rows(density, input_dim):
+@pytest.mark.parametrize("dtype", ["float32", "float64", "uint8"])
+def test_masks_of_rows(density, input_dim, dtype):
     X = make_rows(17, input_dim, density)
-    packed = np.zeros((20, padded(input_dim, MASK_BITS)), np.float32)
+    packed = np.zeros((20, padded(input_dim, MASK_BITS)), dtype)
     packed[1:18, :input_dim] = X
     masks = np.full((packed.shape[1] // MASK_BITS, 20), 12345, np.uint16)
     for i in range(1, 18):

@@ -3,15 +3,22 @@
 import numpy as np
 import pytest
 
+from fastml import evaluate, nn_epoch
 from fastml.kernels import rows
 from fastml.kernels.panels import padded
 from fastml.kernels.vectors import MASK_BITS
 from tests.compiled import compiled
+from tests.problems import make_problem
 
 UNTOUCHED = -7
-convert_row, are_neighbours, need_no_packing = map(
-    compiled, (rows.convert_row, rows.are_neighbours, rows.need_no_packing)
+convert_row, are_neighbours, need_no_packing, tabulate = map(
+    compiled, (rows.convert_row, rows.are_neighbours, rows.need_no_packing, rows.tabulate)
 )
+
+
+@compiled
+def pack_row(X, row, itemsize, scale, packed, i):
+    rows.pack_row(X, row, itemsize, scale, packed, i)
 
 
 @pytest.mark.parametrize("input_dim", [1, 15, 16, 17, 83, 784])
@@ -27,6 +34,32 @@ def test_rows_are_converted_scaled_and_padded(input_dim, dtype, x_dtype):
     np.testing.assert_array_equal(packed[1:16, :input_dim], X[2:].astype(dtype) * scale)
     assert not packed[:, input_dim:].any()
     assert (packed[[0, 16], :input_dim] == UNTOUCHED).all()
+
+
+@pytest.mark.parametrize("input_dim", [1, 15, 16, 17, 83, 784])
+def test_bytes_are_packed_as_they_are(input_dim):
+    X = np.random.default_rng(input_dim).integers(0, 256, (3, input_dim)).astype(np.uint8)
+    packed = np.full((3, padded(input_dim, MASK_BITS)), 7, np.uint8)
+    pack_row(X, 2, 1, np.float32(1 / 255), packed, 1)
+    np.testing.assert_array_equal(packed[1, :input_dim], X[2])
+    assert (packed[1, input_dim:] == 7).all()
+    assert (packed[[0, 2]] == 7).all()
+
+
+def test_bytes_are_packed_as_floats_where_floats_are_wanted():
+    X, packed = np.arange(16, dtype=np.uint8)[None], np.zeros((1, 16), np.float32)
+    pack_row(X, 0, 1, np.float32(0.5), packed, 0)
+    np.testing.assert_array_equal(packed, X / 2)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("scale", [1 / 255, 0.0, -3.0])
+def test_the_table_has_each_byte_as_it_would_be_packed(dtype, scale):
+    scale = np.dtype(dtype).type(scale)
+    table = np.full(256, np.nan, dtype)
+    tabulate(scale, table)
+    np.testing.assert_array_equal(table, np.arange(256).astype(dtype) * scale)
+    tabulate(scale, table[:0])
 
 
 def test_what_is_not_finite_stays():
@@ -56,4 +89,27 @@ def test_neighbours(indices, expected):
 )
 def test_only_whole_masks_of_the_same_numbers_need_no_packing(dtype, input_dim, scale, expected):
     X, packed = np.zeros((2, input_dim), dtype).view(np.uint8), np.zeros((2, input_dim), np.float32)
-    assert need_no_packing(X, np.float32(scale), input_dim, packed) == expected
+    assert need_no_packing(X, np.float32(scale), input_dim, packed, packed[0, :0]) == expected
+
+
+@pytest.mark.parametrize(("input_dim", "expected"), [(32, True), (40, False)])
+def test_whole_masks_of_bytes_need_no_packing_whatever_they_mean(input_dim, expected):
+    X, packed = np.zeros((2, input_dim), np.uint8), np.zeros((2, padded(input_dim, MASK_BITS)), np.uint8)
+    assert need_no_packing(X, np.float32(0.5), input_dim, packed, np.zeros(256, np.float32)) == expected
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("batch", [16, 300])
+@pytest.mark.parametrize("input_dim", [30, 48])
+@pytest.mark.parametrize("in_order", [True, False])
+def test_bytes_train_to_the_same_bits_as_the_numbers_that_they_mean(dtype, batch, input_dim, in_order):
+    problem = make_problem(310, input_dim, 37, 5, batch=batch, dtype="uint8", density=0.3, scale=1 / 255)
+    scale = np.dtype(dtype).type(problem.settings["scale"])
+    order = None if in_order else np.random.default_rng(1).permutation(310)
+    found = []
+    for X, factor in ((problem.X, problem.settings["scale"]), (problem.X.astype(dtype) * scale, 1)):
+        weights = problem.weights("nn", dtype)
+        nn_epoch(X, problem.y, *weights, **problem.settings | {"scale": factor, "order": order})
+        found.append((*weights, evaluate(X, problem.y, *weights, scale=factor)))
+    for bytes_, numbers in zip(*found, strict=True):
+        np.testing.assert_array_equal(bytes_, numbers)

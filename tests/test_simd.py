@@ -73,6 +73,20 @@ def tile_functions(rows, vectors):
         store_tile(tile, out, chosen, 2)
 
     @compiled
+    def store_looked_up(X, table, W, i, h, terms, out):
+        tile = zero_tile(rows, vectors, out)
+        for q in range(terms):
+            tile = add_outer_rows(tile, (X, table), i, q, W, q, h)
+        store_tile(tile, out, 1, 2)
+
+    @compiled
+    def store_columns_looked_up(X, table, W, i, h, terms, out):
+        tile = zero_tile(rows, vectors, out)
+        for q in range(terms):
+            tile = add_outer_columns(tile, (X, table), q, i, W, q, h)
+        store_tile(tile, out, 1, 2)
+
+    @compiled
     def add(X, W, i, h, terms, base, out):
         store_sum(of_rows(X, W, i, h, terms), base, out, 1, 2)
 
@@ -102,6 +116,8 @@ def tile_functions(rows, vectors):
         store=store,
         store_columns=store_columns,
         store_any_rows=store_any_rows,
+        store_looked_up=store_looked_up,
+        store_columns_looked_up=store_columns_looked_up,
         add=add,
         relu=relu,
         mask=mask,
@@ -158,6 +174,23 @@ def test_outer_products_convert_their_second_operand(dtype, shape, stored):
         out = before.copy()
         getattr(tile_functions(*shape), function)(operand, W, 2, 3, 5, out)
         assert_wrote(out, before, expected)
+
+
+@TILES
+@pytest.mark.parametrize("stored", ["uint8", "the tile's"])
+def test_bytes_stand_for_numbers_of_a_table(dtype, shape, stored):
+    _, W, before = tile_problem(dtype, *shape, 5)
+    random = np.random.default_rng(3)
+    X = random.integers(0, 256, (shape[0] + 2, 5)).astype(np.uint8)
+    X[2], X[-1, 1:] = 0, 255
+    table = random.integers(-9, 9, 256).astype(dtype)
+    numbers = table[X]
+    if stored != "uint8":  # of floats the table is not looked at
+        X, table = numbers, table[:0]
+    for function, operand in (("store_looked_up", X), ("store_columns_looked_up", X.T.copy())):
+        out = before.copy()
+        getattr(tile_functions(*shape), function)(operand, table, W, 2, 3, 5, out)
+        assert_wrote(out, before, numbers[2:] @ W[:, 3:])
 
 
 @TILES

@@ -36,7 +36,7 @@ def after_a_batch(model, hidden_dim):
     one, zero = np.float32(1), np.float32(0)
     batch = Batch(model.as_read(X), np.arange(BATCH), labels, one)
     weights = model.pack(X.dtype, *problems.weights(hidden_dim))
-    scratch = model.scratch(BATCH, 1, True, weights)
+    scratch = model.scratch(BATCH, 1, True, weights, X.dtype)
     verdicts = empty_verdicts(0, problems.NUM_CLASSES, X.dtype)
     model.run(batch.X, batch.rows, labels, BATCH, zero, zero, one, True, 1, weights, scratch, verdicts)
     return batch, weights, scratch
@@ -69,7 +69,7 @@ def list_pixels(batch, weights, own):
 
 
 def forward_tiles(batch, weights, own):
-    X, ahead = as_numbers(batch.X, own.X), tiles.Ahead(batch.X, 0, 0, 0)
+    X, ahead = (as_numbers(batch.X, own.X), own.table), tiles.Ahead(batch.X, 0, 0, 0)
     for p in range(weights.offsets.size - 1):
         width = weights.offsets[p + 1] - weights.offsets[p]
         W1, hidden = weights.W1[p], own.hidden[p]
@@ -104,7 +104,7 @@ def dhidden_tiles(batch, weights, own):
 
 def update_tiles(batch, weights, own):
     groups = weights.W1.shape[1] // ROWS
-    X, ahead = as_numbers(batch.X, own.X), tiles.Ahead(batch.X, 0, 0, 0)
+    X, ahead = (as_numbers(batch.X, own.X), own.table), tiles.Ahead(batch.X, 0, 0, 0)
     for p in range(weights.offsets.size - 1):
         width = weights.offsets[p + 1] - weights.offsets[p]
         W1 = weights.W1[p]

@@ -18,9 +18,9 @@ digits of one class share many of their zeros), the tile that updates the weight
 one of the pixels is not zero (28 %). Masks of 16 bits and one instruction that compresses a vector make the lists.
 There is no other path: where nothing is zero the lists are full, and cost little.
 
-**Rows** (`rows`). Floats are read where the caller has them. What must be converted, scaled, or padded to whole masks,
-or is in another order, is packed, a block of rows at a time. Tiles ask for the next block while they compute: memory is
-slow.
+**Rows** (`rows`). Floats and bytes are read where the caller has them: what a byte means, converted and scaled, a tile
+looks up in a table. What must be converted or scaled otherwise, or padded to whole masks, or is in another order, is
+packed, a block of rows at a time. Tiles ask for the next block while they compute: memory is slow.
 
 **Team** (`team`). The workers, threads, run through a slice of batches inside one parallel region, and meet as often as
 they need to: each shows in memory how far it is, and looks at the others, which takes 0.3 us; a region takes 2 us, or

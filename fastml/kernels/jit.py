@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import importlib
+import itertools
 import os
 import threading
 from collections.abc import Callable
@@ -183,15 +184,24 @@ def call_at(typingctx, address, arguments):
     return types.void(address, arguments), codegen
 
 
+def flat(arguments: tuple) -> tuple:
+    """Return arguments with the fields of tuples in their place, as machine code has them.
+
+    Numba takes tuples into a parallel region, but not tuples in tuples.
+    """
+    fields = (flat(argument) if isinstance(argument, tuple) else (argument,) for argument in arguments)
+    return tuple(itertools.chain.from_iterable(fields))
+
+
 addresses: dict[tuple, int] = {}
 
 
 def address_of(function: Callable, *arguments) -> int:
     """Return where the machine code of a kernel is for arguments of such types, for `call_at`.
 
-    Types that come together with a dtype are looked up by it: to ask Numba for all of them takes 0.3 ms.
+    Types that come together with dtypes are looked up by these: to ask Numba for all of them takes 0.3 ms.
     """
-    key = function, *(argument.dtype for argument in arguments if hasattr(argument, "dtype"))
+    key = function, *(argument.dtype for argument in flat(arguments) if hasattr(argument, "dtype"))
     if key not in addresses:
         signature = tuple(types.unliteral(numba.typeof(argument)) for argument in arguments)
         function.compile(signature)

@@ -5,6 +5,7 @@ reads is contiguous. BLAS packs at every call; here weights stay packed for as l
 """
 
 import itertools
+import math
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -42,7 +43,7 @@ def aligned_zeros(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray:
     reached 0.60 of the FMA peak in the place of 0.88.
     """
     dtype = np.dtype(dtype)
-    memory = np.zeros(int(np.prod(shape)) * dtype.itemsize + CACHE_LINE, np.uint8)
+    memory = np.zeros(math.prod(shape) * dtype.itemsize + CACHE_LINE, np.uint8)
     start = -memory.ctypes.data % CACHE_LINE
     return memory[start : memory.size - CACHE_LINE + start].view(dtype).reshape(shape)
 
@@ -64,9 +65,13 @@ def panel_columns(offsets: NDArray, columns: int, dtype: DTypeLike) -> list[slic
 
 
 def pack(W: NDArray, rows: int, dtype: DTypeLike) -> NDArray:
-    """Return W in panels, (panels, rows, MOST_VECTORS * lanes), padded with zeros to rows."""
+    """Return W in panels, (panels, rows, columns of the widest), padded with zeros to rows.
+
+    With room for `MOST_VECTORS` in each, rows of 16 hidden units lay 320 bytes apart: epochs on 3072 inputs, batches of
+    10, took a quarter longer.
+    """
     offsets = panel_offsets(W.shape[1], dtype)
-    panels = aligned_zeros((len(offsets) - 1, rows, MOST_VECTORS * lanes(dtype)), dtype)
+    panels = aligned_zeros((len(offsets) - 1, rows, np.diff(offsets).max() * lanes(dtype)), dtype)
     for panel, columns in zip(panels, panel_columns(offsets, W.shape[1], dtype), strict=True):
         panel[: W.shape[0], : columns.stop - columns.start] = W[:, columns]
     return panels

@@ -116,6 +116,17 @@ def load(context, builder, vector, array_type, array, *index):
     return convert(value, vector.llvm)
 
 
+def load_number(context, builder, array_type, array, *index):
+    """Return array[index]; of a pair (array, table) of bytes and floats table[array[index]]."""
+    if not isinstance(array_type, types.BaseTuple):
+        return builder.load(element(context, builder, array_type, array, *index))
+    number = load_number(context, builder, array_type[0], builder.extract_value(array, 0), *index)
+    if isinstance(array_type[0].dtype, types.Integer):
+        byte = builder.zext(number, ir.IntType(64))
+        number = load_number(context, builder, array_type[1], builder.extract_value(array, 1), byte)
+    return number
+
+
 def store(context, builder, vector, value, array_type, array, *index):
     """Store a vector from array[index] on."""
     pointer = element(context, builder, array_type, array, *index)
@@ -229,7 +240,7 @@ def outer(columns):
             for r, v, number in tile.registers():
                 if v == 0:
                     at = (i_, offset(builder, j_, r)) if columns else (row_of(builder, i, i_, r), j_)
-                    x = every_lane(builder, vector.llvm, builder.load(element(context, builder, X, X_, *at)))
+                    x = every_lane(builder, vector.llvm, load_number(context, builder, X, X_, *at))
                 total = multiply_add(builder, vector, x, w[v], builder.extract_value(value, number))
                 value = builder.insert_value(value, total, number)
             return value
@@ -239,7 +250,8 @@ def outer(columns):
     return add_outer
 
 
-# tile[r] += X[i + r, j] * W[q, h:], or X[i[r], j] * W[q, h:] if i is a tuple, and tile[r] += X[i, j + r] * W[q, h:]
+# tile[r] += X[i + r, j] * W[q, h:], or X[i[r], j] * W[q, h:] if i is a tuple, and tile[r] += X[i, j + r] * W[q, h:].
+# X may be a pair (X, table): if X holds bytes, table[X[i, j]] is the number, and no multiplier has to convert it.
 add_outer_rows, add_outer_columns = outer(columns=False), outer(columns=True)
 
 

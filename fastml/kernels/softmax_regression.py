@@ -94,8 +94,8 @@ def unpack(packed: Weights, theta: NDArray) -> None:
     theta[...] = packed.theta[: packed.num_classes, : theta.shape[0]].T
 
 
-def scratch(batch: int, workers: int, learn: bool, packed: Weights) -> Scratch:
-    """Return memory for a number of workers, whose batches have up to batch rows."""
+def scratch(batch: int, workers: int, learn: bool, packed: Weights, x_dtype: DTypeLike) -> Scratch:
+    """Return memory for a number of workers, whose batches have up to batch rows; it is the same for any X."""
     (classes, pixels), dtype = packed.theta.shape, packed.theta.dtype
     parts = min(max(pixels // panels.lanes(dtype) // PART, 1), MOST_PARTS)
     block = classes, BAND

@@ -6,9 +6,9 @@ workers that wait for each other would wait for ever: so before they work all mu
 """
 
 import ctypes
-import itertools
 import sys
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 import numba
@@ -18,7 +18,7 @@ from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from fastml.kernels.jit import address_of, call_at, helper, parallel_kernel
+from fastml.kernels.jit import address_of, call_at, flat, helper, parallel_kernel
 from fastml.kernels.simd import INT32, IS_X86, call, element
 
 # Who waits looks so many times before it lets other threads have its core, each time it looks again: some 30 us.
@@ -57,6 +57,7 @@ def team_of(workers: int) -> Team:
     return Team(counters, times, bounds, address_of_give_way())
 
 
+@cache
 def address_of_give_way() -> int:
     """Return where the operating system's function is that lets other threads have this one's core."""
     if sys.platform == "win32":
@@ -252,15 +253,6 @@ def run_workers(address, arguments, workers):
     else:
         for worker in numba.prange(workers):
             call_at(address, (*arguments, np.intp(worker), workers))
-
-
-def flat(arguments: tuple) -> tuple:
-    """Return arguments with the fields of tuples in their place, as machine code has them.
-
-    Numba takes tuples into a parallel region, but not tuples in tuples.
-    """
-    fields = (flat(argument) if isinstance(argument, tuple) else (argument,) for argument in arguments)
-    return tuple(itertools.chain.from_iterable(fields))
 
 
 def run_team(work: Callable, team: Team, workers: int, arguments: tuple) -> None:

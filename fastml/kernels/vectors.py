@@ -141,9 +141,11 @@ def nonzero_mask(typingctx, X, i, j):
     """Return a bit for each of X[i, j : j + MASK_BITS]: whether it is not zero (a NaN is not)."""
 
     def codegen(context, builder, sig, args):
-        value = load(context, builder, Vector(X.dtype, MASK_BITS), X, *args)
-        bits = builder.fcmp_unordered("!=", value, ir.Constant(value.type, None))
-        return builder.bitcast(bits, ir.IntType(MASK_BITS))
+        stored = ir.VectorType(context.get_data_type(X.dtype), MASK_BITS)
+        value = builder.load(builder.bitcast(element(context, builder, X, *args), stored.as_pointer()))
+        value.align = X.dtype.bitwidth // 8
+        differ = builder.fcmp_unordered if isinstance(X.dtype, types.Float) else builder.icmp_unsigned
+        return builder.bitcast(differ("!=", value, ir.Constant(stored, None)), ir.IntType(MASK_BITS))
 
     return types.uint16(X, types.intp, types.intp), codegen
 
