@@ -14,12 +14,14 @@ import itertools
 import os
 import sys
 import time
+from unittest import mock
 
 import numba
 import numpy as np
 
 import fastml
-from fastml.kernels import network, softmax, softmax_regression, team
+from fastml import slices
+from fastml.kernels import jit, network, softmax, softmax_regression, team
 from tests import bits, reference
 from tests.problems import EPOCHS, LAYOUTS, X_DTYPES, assert_as_accurate_as_numpy, make_problem
 
@@ -185,10 +187,14 @@ def fuzz(watch, seed, first, minutes):
 
 def compile_all():
     """Load every signature: machine code is a part of the memory too."""
+    # The first batch is for two workers, however small it is, and however many threads there are: regions are compiled.
+    two_threads = mock.patch.object(jit, "available_threads", return_value=2)
+    any_batch = mock.patch.object(slices, "SMALL_OPERATIONS", 0)
     for model, dtype, x_dtype in itertools.product(EPOCHS, ("float32", "float64"), ("uint8", "float32", "float64")):
         problem = make_problem(10, 64, 5, 3, batch=5, dtype=x_dtype)
         weights = problem.weights(model, dtype)
-        EPOCHS[model][0](problem.X, problem.y, *weights, **problem.settings)
+        with two_threads, any_batch:
+            EPOCHS[model][0](problem.X, problem.y, *weights, **problem.settings)
         fastml.loss_err(weights[0][:, :3], np.zeros(64, int))
 
 
