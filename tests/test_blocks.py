@@ -3,7 +3,7 @@
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fastml.kernels.network import BLOCK, BLOCK_BYTES, block_rows
+from fastml.kernels.network_memory import BLOCK, BLOCK_BYTES, block_rows
 from fastml.kernels.vectors import MASK_BITS
 
 PROPERTY = settings(max_examples=300, deadline=None, derandomize=True)

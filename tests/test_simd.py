@@ -19,7 +19,6 @@ from fastml.kernels.simd import (
     relu_tile,
     store_sum,
     store_tile,
-    sum_tile,
     zero_tile,
 )
 from fastml.kernels.vectors import (
@@ -31,6 +30,7 @@ from fastml.kernels.vectors import (
     meeting_mask,
     nonzero_mask,
     store_vector,
+    sum_tile,
 )
 from tests.compiled import compiled
 

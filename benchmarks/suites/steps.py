@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastml.kernels import network, pattern, rows, softmax, softmax_regression, tiles
+from fastml.kernels import network, network_memory, pattern, rows, softmax, softmax_regression, tiles
 from fastml.kernels.panels import ROWS
 from fastml.kernels.softmax import BAND, empty_verdicts
 from fastml.kernels.vectors import MASK_BITS, as_numbers, exp, load_vector, store_vector
@@ -45,7 +45,7 @@ def after_a_batch(model, hidden_dim):
 def network_batch():
     """Return what the steps of the network take."""
     batch, weights, scratch = after_a_batch(network, HIDDEN_DIM)
-    own = network.Scratch(*(memory[0] for memory in scratch))
+    own = network_memory.Scratch(*(memory[0] for memory in scratch))
     return batch, weights, own._replace(order=own.order[0], masks=own.masks[0])
 
 

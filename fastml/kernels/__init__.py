@@ -26,8 +26,8 @@ packed, a block of rows at a time. Tiles ask for the next block while they compu
 they need to: each shows in memory how far it is, and looks at the others, which takes 0.3 us; a region takes 2 us, or
 180, as the threading layer has it. Before they begin all must be there; if not, one does the work alone.
 
-**A batch of the network** (`network`, its products in `tiles`) goes through two regions of work, and all workers meet
-after each:
+**A batch of the network** (`network`, its products in `tiles`, its memory in `network_memory`) goes through two regions
+of work, and all workers meet after each:
 
 - forward: read rows (`rows`), list pixels; by tiles (panel x rows): hidden = relu(X W1), partial logits;
 - backward: logits, softmax, dlogits = softmax - onehot; list rows; by panels: dhidden = (dlogits W2^T) * (hidden > 0),

@@ -15,24 +15,11 @@ In each region a batch of many rows goes through in blocks: all of them together
 weights do. Packed rows backward has to pack again.
 """
 
-from typing import NamedTuple
-
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
 
-from fastml.kernels import panels
-from fastml.kernels.jit import helper, inlined, kernel
-from fastml.kernels.panels import (
-    CLASSES,
-    ROWS,
-    add_up,
-    aligned_zeros,
-    copy,
-    first_tile,
-    padded,
-    padded_size,
-    share,
-)
+from fastml.kernels.jit import inlined, kernel
+from fastml.kernels.network_memory import BLOCK, as_read, own_scratch, pack, row_multiple, scratch, unpack
+from fastml.kernels.panels import ROWS, add_up, copy, first_tile, padded_size, share
 from fastml.kernels.pattern import list_pixels, list_rows
 from fastml.kernels.rows import are_neighbours, mark_rows, need_no_packing, pack_rows, tabulate
 from fastml.kernels.softmax import (
@@ -45,7 +32,7 @@ from fastml.kernels.softmax import (
     verdicts_from,
 )
 from fastml.kernels.subnormals import flush_subnormals, restore_subnormals
-from fastml.kernels.team import Team, assemble, meet_balanced, now, own_share, run_team, take, team_of
+from fastml.kernels.team import assemble, meet_balanced, now, own_share, run_team, take
 from fastml.kernels.tiles import (
     TILE_OVERHEAD,
     Ahead,
@@ -56,151 +43,12 @@ from fastml.kernels.tiles import (
     logit_tiles,
     update_tiles,
 )
-from fastml.kernels.vectors import MASK_BITS, as_numbers
+from fastml.kernels.vectors import as_numbers
+
+# What a model is to those who drive its slices.
+__all__ = ["BLOCK", "as_read", "pack", "row_multiple", "run", "scratch", "unpack"]
 
 FORWARD, BACKWARD, JUDGE = 0, 1, 2
-# The most rows, and bytes, that go through a region together: with more of them, what all panels read of X leaves the
-# second cache. BLOCK is MASK_BITS times a power of two. A larger batch goes through in pieces of up to BLOCK_OF_MANY:
-# where nothing is zero, dhidden of 128 rows and a column of X are more than a first cache of 48 KB. In batches of 1000
-# dense epochs took 8 % longer with pieces of 128, MNIST's 3 %; but a batch of 128 is 4 % faster as one than as two.
-BLOCK, BLOCK_OF_MANY, BLOCK_BYTES = 128, 96, 1 << 20
-
-
-class Weights(NamedTuple):
-    """Both layers in panels of hidden units, and the vector at which a panel begins.
-
-    W2 has a row for each class, and there are two of it: the backward region reads one and writes the other.
-    """
-
-    W1: NDArray
-    W2: NDArray
-    offsets: NDArray
-    input_dim: int
-    num_classes: int
-
-
-class Scratch(NamedTuple):
-    """Memory for a block: the order of its rows by label, the rows packed and what their bytes mean, patterns, layers.
-
-    The first axis of each array are workers, the second of order and masks the blocks of a batch. When they learn,
-    hidden and partial are one for all workers, and hold a whole batch.
-    """
-
-    order: NDArray
-    labels_begin: NDArray
-    X: NDArray
-    table: NDArray
-    masks: NDArray
-    pixels: NDArray
-    pixels_listed: NDArray
-    rows: NDArray
-    rows_listed: NDArray
-    begins: NDArray
-    logits: NDArray
-    dhidden: NDArray
-    hidden: NDArray
-    partial: NDArray
-    team: Team
-
-
-def row_multiple(dtype: DTypeLike) -> int:
-    """Return what the number of columns of X must be a multiple of: of nothing, rows are padded as they are packed."""
-    return 1
-
-
-def as_read(X: NDArray) -> NDArray[np.uint8]:
-    """Return the bytes of X, (rows, input_dim * itemsize)."""
-    return X.view(np.uint8)
-
-
-def pack(dtype: DTypeLike, W1: NDArray, W2: NDArray) -> Weights:
-    """Return the weights in panels."""
-    first, second = (panels.pack(W, padded(len(W), rows), dtype) for W, rows in ((W1, ROWS), (W2.T, CLASSES)))
-    both = aligned_zeros((2, *second.shape), dtype)
-    both[0] = second
-    return Weights(first, both, panels.panel_offsets(W1.shape[1], dtype), W1.shape[0], W2.shape[1])
-
-
-def unpack(packed: Weights, W1: NDArray, W2: NDArray) -> None:
-    """Write packed weights back to W1 and W2, in place."""
-    panels.unpack(packed.W1, W1)
-    panels.unpack(packed.W2[0], W2.T)
-
-
-def block_rows(batch: int, row_bytes: int) -> int:
-    """Return how many rows of a batch go through together, MASK_BITS times some number; the last may be fewer.
-
-    For a batch of BLOCK it divides BLOCK, so that evaluation has the same blocks wherever a slice begins.
-    """
-    rows = BLOCK if batch <= BLOCK else BLOCK_OF_MANY
-    while rows > MASK_BITS and rows * row_bytes > BLOCK_BYTES:
-        rows = padded(rows // 2, MASK_BITS)
-    blocks = padded(batch, rows) // rows
-    return padded(padded(batch, blocks) // blocks, MASK_BITS)
-
-
-def scratch(batch: int, workers: int, learn: bool, packed: Weights, x_dtype: DTypeLike) -> Scratch:
-    """Return memory for a number of workers, whose batches have up to batch rows, of an X of x_dtype."""
-    dtype = packed.W1.dtype
-    packed_dtype = np.dtype(np.uint8 if x_dtype == np.uint8 else dtype)
-    rows = block_rows(batch, padded(packed.input_dim, MASK_BITS) * packed_dtype.itemsize)
-    team_rows = padded(batch, MASK_BITS) if learn else rows
-    row_groups, pixels, pixel_groups = rows // ROWS, padded(packed.input_dim, MASK_BITS), packed.W1.shape[1] // ROWS
-    _, count, classes, width = packed.W2.shape
-    teams = 1 if learn else workers
-    blocks = padded(batch, rows) // rows if learn else 1
-    # The update goes down columns of X: of rows that lie a power of two apart the first cache keeps a few. With 3072
-    # inputs a row that is a vector longer makes an epoch of hidden 16 or 100 by 6 % faster, of hidden 400 by 3 %.
-    stride = pixels + MASK_BITS if pixels * packed_dtype.itemsize % 1024 == 0 else pixels
-
-    def integers(*shape):
-        # Whole pairs of cache lines: what two workers write must not share one.
-        return aligned_zeros((workers, *shape[:-1], padded(shape[-1], 16)), np.int64)
-
-    return Scratch(
-        order=integers(blocks, rows),
-        labels_begin=integers(packed.num_classes + 1),
-        X=aligned_zeros((workers, rows, stride), packed_dtype),
-        # Without bytes there is none, and it takes no time.
-        table=aligned_zeros((workers, 256 if packed_dtype == np.uint8 else 0), dtype),
-        # Pairs of cache lines, too; in many blocks only what lies between two workers could be shared.
-        masks=aligned_zeros(
-            (workers, blocks, pixels // MASK_BITS, padded(rows, 64) if blocks == 1 else rows), np.uint16
-        ),
-        # MASK_BITS more than can be listed: `append_indices` writes so many at once.
-        pixels=aligned_zeros((workers, row_groups, pixels + MASK_BITS), np.int32),
-        pixels_listed=integers(row_groups),
-        rows=aligned_zeros((workers, pixel_groups, rows + MASK_BITS), np.int32),
-        rows_listed=integers(pixel_groups),
-        begins=integers(max(row_groups, pixel_groups) + 1),
-        logits=aligned_zeros((workers, rows // BAND, classes, BAND), dtype),
-        dhidden=aligned_zeros((workers, rows, width), dtype),
-        hidden=aligned_zeros((teams, count if learn else 1, team_rows, width), dtype),
-        partial=aligned_zeros((teams, count, team_rows // BAND, classes, BAND), dtype),
-        team=team_of(workers),
-    )
-
-
-@helper
-def own_scratch(scratch, worker, team, block):
-    """Return a worker's part of the scratch memory, for a block of the batch."""
-    return Scratch(
-        scratch.order[worker, block],
-        scratch.labels_begin[worker],
-        scratch.X[worker],
-        scratch.table[worker],
-        scratch.masks[worker, block],
-        scratch.pixels[worker],
-        scratch.pixels_listed[worker],
-        scratch.rows[worker],
-        scratch.rows_listed[worker],
-        scratch.begins[worker],
-        scratch.logits[worker],
-        scratch.dhidden[worker],
-        scratch.hidden[team],
-        scratch.partial[team],
-        scratch.team,
-    )
 
 
 @inlined

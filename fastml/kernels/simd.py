@@ -95,6 +95,11 @@ def multiply_add(builder, vector, a, b, c):
     return call(builder, f"fmuladd.{vector.suffix}", vector.llvm, a, b, c)
 
 
+def shuffle(builder, a, b, lanes):
+    """Return the given lanes of a and b, counted through both."""
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(INT32, len(lanes)), lanes))
+
+
 def every_lane(builder, llvm, scalar):
     """Return scalar in all lanes of an LLVM vector type."""
     first = builder.insert_element(ir.Constant(llvm, ir.Undefined), scalar, INT32(0))
@@ -271,66 +276,6 @@ def add_dot(typingctx, tile, A, i, B, k, j):
         return value
 
     return tile(tile, A, row_type(i), B, types.intp, types.intp), codegen
-
-
-@intrinsic
-def sum_tile(typingctx, tile, out, k, i):
-    """Store the sum of the lanes of tile[r, c] in out[k + c, i + r]."""
-
-    def codegen(context, builder, sig, args):
-        value, out_, k_, i_ = args
-        places = [(c, r) for c in range(tile.vectors) for r in range(tile.rows)]
-        for first in range(0, len(places), tile.vector.lanes):
-            some = places[first : first + tile.vector.lanes]
-            sums = sum_lanes(builder, [builder.extract_value(value, r * tile.vectors + c) for c, r in some])
-            # The rows of a column lie side by side.
-            for c in sorted({c for c, _ in some}):
-                lanes = [lane for lane, place in enumerate(some) if place[0] == c]
-                column = shuffle(builder, sums, sums, lanes)
-                at = offset(builder, k_, c), offset(builder, i_, some[lanes[0]][1])
-                pointer = builder.bitcast(element(context, builder, out, out_, *at), column.type.as_pointer())
-                builder.store(column, pointer).align = tile.dtype.bitwidth // 8
-        return context.get_dummy_value()
-
-    return types.void(tile, out, types.intp, types.intp), codegen
-
-
-def shuffle(builder, a, b, lanes):
-    """Return the given lanes of a and b, counted through both."""
-    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(INT32, len(lanes)), lanes))
-
-
-def sum_lanes(builder, vectors):
-    """Return the sums of the lanes of each vector, in one vector with a lane for each.
-
-    Each step adds the halves of the runs of lanes that belong to one sum, and two vectors become one as long as there
-    are two: of the first the sums come to the lower halves, of the second to the upper. So 16 sums take 15 additions
-    and 16 shuffles (the rest are blends, which have more ports), in an order that is the same on every CPU.
-    """
-    wanted, run = len(vectors), vectors[0].type.count
-    lanes = range(run)
-    while len(vectors) & (len(vectors) - 1):
-        vectors = [*vectors, vectors[-1]]
-    # Which sum each lane of a vector belongs to.
-    owners = [[number] * run for number in range(len(vectors))]
-    while run > 1:
-        run //= 2
-        lower = [lane // run % 2 == 0 for lane in lanes]
-        if len(vectors) > 1:
-            kept = [lane if low else lane + len(lanes) for lane, low in zip(lanes, lower, strict=True)]
-            moved = [lane + run if low else lane - run + len(lanes) for lane, low in zip(lanes, lower, strict=True)]
-            owners = [
-                [p if low else q for p, q, low in zip(first, second, lower, strict=True)]
-                for first, second in zip(owners[::2], owners[1::2], strict=True)
-            ]
-            vectors = [
-                builder.fadd(shuffle(builder, first, second, kept), shuffle(builder, first, second, moved))
-                for first, second in zip(vectors[::2], vectors[1::2], strict=True)
-            ]
-        else:
-            moved = [lane + run if low else lane - run for lane, low in zip(lanes, lower, strict=True)]
-            vectors = [builder.fadd(vectors[0], shuffle(builder, vectors[0], vectors[0], moved))]
-    return shuffle(builder, vectors[0], vectors[0], [owners[0].index(number) for number in range(wanted)])
 
 
 def prefetch_into(locality):

@@ -23,7 +23,6 @@ from fastml.kernels.simd import (
     lanes_of,
     prefetch_second,
     store_sum,
-    sum_tile,
     zero_tile,
 )
 from fastml.kernels.softmax import (
@@ -37,6 +36,7 @@ from fastml.kernels.softmax import (
 )
 from fastml.kernels.subnormals import flush_subnormals, restore_subnormals
 from fastml.kernels.team import Team, assemble, meet, run_team, take, team_of
+from fastml.kernels.vectors import sum_tile
 
 # Rows that go through together. They are read twice, for logits and for the gradient: the second time from the cache.
 BLOCK = 128

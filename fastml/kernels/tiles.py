@@ -22,10 +22,10 @@ from fastml.kernels.simd import (
     relu_tile,
     store_sum,
     store_tile,
-    sum_tile,
     zero_tile,
 )
 from fastml.kernels.softmax import BAND
+from fastml.kernels.vectors import sum_tile
 
 # What the beginning and end of a tile cost, in steps of its loop: a mispredicted branch, and to load and store it.
 TILE_OVERHEAD = 6
