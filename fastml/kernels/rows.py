@@ -8,7 +8,7 @@ import numpy as np
 from numba.extending import overload
 
 from fastml.kernels.jit import helper, inlined
-from fastml.kernels.panels import padded_size
+from fastml.kernels.panels import copy, padded_size
 from fastml.kernels.pattern import mask_row
 from fastml.kernels.vectors import MASK_BITS, as_numbers, convert
 
@@ -39,14 +39,6 @@ def convert_row(X, row, itemsize, scale, packed, i):
         convert_pixels(as_numbers(source, np.float64), scale, packed, i)
 
 
-@helper
-def copy_row(X, row, packed, i):
-    """Write X[row], bytes, to packed[i]."""
-    source = X[row]
-    for j in range(source.size):
-        packed[i, j] = source[j]
-
-
 def pack_row(X, row, itemsize, scale, packed, i):
     """Write X[row], bytes of numbers of a size, to packed[i]: as they are, or converted and scaled if it has floats."""
     raise NotImplementedError("called by kernels alone")
@@ -56,7 +48,7 @@ def pack_row(X, row, itemsize, scale, packed, i):
 def pack_row_of(X, row, itemsize, scale, packed, i):
     """Choose by the dtype of packed."""
     if packed.dtype == X.dtype:
-        return lambda X, row, itemsize, scale, packed, i: copy_row(X, row, packed, i)
+        return lambda X, row, itemsize, scale, packed, i: copy(X[row], packed[i][: X.shape[1]])
     return lambda X, row, itemsize, scale, packed, i: convert_row(X, row, itemsize, scale, packed, i)
 
 
