@@ -11,6 +11,7 @@ from fastml.kernels import panels
 from fastml.kernels.vectors import (
     MASK_BITS,
     append_indices,
+    as_rows,
     convert,
     exp,
     load_vector,
@@ -147,6 +148,25 @@ def test_nonzero_mask(dtype):
     nonzero_masks(X, masks)
     assert masks.tolist() == [bits_of(row[3 : 3 + MASK_BITS] != 0) for row in X]
     assert {0, 2**MASK_BITS - 1} <= set(masks.tolist())
+
+
+@compiled
+def multiply_rows(A, found):
+    rows = as_rows(A, 6)
+    found[0], found[1] = rows.shape
+    for i in range(rows.shape[0]):
+        for j in range(rows.shape[1]):
+            rows[i, j] *= A.dtype.type(i + 2)
+
+
+def test_rows_of_a_literal_size_are_the_same_memory(dtype):
+    before = np.random.default_rng(0).standard_normal((5, 4, 2, 6)).astype(dtype)
+    A, found = before.copy(), np.zeros(2, np.int64)
+    multiply_rows(A[1:3], found)
+    assert found.tolist() == [16, 6]
+    expected = before.copy()
+    expected[1:3] *= np.arange(2, 18).reshape(2, 4, 2, 1).astype(dtype)
+    np.testing.assert_array_equal(A, expected)
 
 
 @compiled

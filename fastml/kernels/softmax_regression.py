@@ -36,7 +36,7 @@ from fastml.kernels.softmax import (
 )
 from fastml.kernels.subnormals import flush_subnormals, restore_subnormals
 from fastml.kernels.team import Team, assemble, meet, run_team, take, team_of
-from fastml.kernels.vectors import sum_tile
+from fastml.kernels.vectors import as_rows, sum_tile
 
 # Rows that go through together. They are read twice, for logits and for the gradient: the second time from the cache.
 BLOCK = 128
@@ -158,10 +158,11 @@ def outer_tiles(classes, vectors):
     def outer_tiles(X, rows, ahead, dlogits, k, j, total):
         """Update total[k:, j:] += dlogits[k:] X[rows, j:]; ask for these pixels of every second row ahead."""
         tile = zero_tile(classes, vectors, total)
+        bands = as_rows(dlogits, BAND)
         for i in range(rows.size):
             asked = ahead[i | 1] if i | 1 < ahead.size else rows[i]
             prefetch_second(X, asked, j + i % vectors * lanes_of(total))
-            tile = add_outer_rows(tile, dlogits[i // BAND], k, i % BAND, X, rows[i], j)
+            tile = add_outer_rows(tile, bands, i // BAND * total.shape[0] + k, i % BAND, X, rows[i], j)
         store_sum(tile, total, total, k, j)
 
     return outer_tiles

@@ -202,6 +202,26 @@ def as_numbers(typingctx, A, like):
     return numbers(A, like), codegen
 
 
+@intrinsic(prefer_literal=True)
+def as_rows(typingctx, A, size):
+    """Return a C-contiguous array as rows of a literal size, (rows, size): machine code knows how far apart they are.
+
+    Where it doesn't, it finds the address of each row of a tile: softmax regression's gradient took 18 % longer.
+    """
+    rows = types.Array(A.dtype, 2, "C", readonly=not A.mutable)
+    width = size.literal_value
+
+    def codegen(context, builder, sig, args):
+        source, view = context.make_array(A)(context, builder, args[0]), context.make_array(rows)(context, builder)
+        itemsize = A.dtype.bitwidth // 8
+        columns, stride, size = (context.get_constant(types.intp, n) for n in (width, width * itemsize, itemsize))
+        shape = [builder.udiv(source.nitems, columns), columns]
+        populate_array(view, source.data, shape, [stride, size], size, meminfo=None)
+        return view._getvalue()
+
+    return rows(A, size), codegen
+
+
 @intrinsic
 def nonzero_mask(typingctx, X, i, j):
     """Return a bit for each of X[i, j : j + MASK_BITS]: whether it is not zero (a NaN is not)."""
