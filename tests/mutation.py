@@ -53,7 +53,7 @@ SHARED = ["tests/test_threads.py", "tests/test_memory.py", "-k", "(same_bits and
 # For each module, the arguments of pytest in turn, until one of them fails. What is no kernel comes first: until one
 # changes, the machine code of all is that of the tree.
 TESTS = {
-    "slices.py": [BOTH, ["tests/test_streaming.py"], SHARED],
+    "slices.py": [["tests/test_slices.py"], BOTH, ["tests/test_streaming.py"], SHARED],
     "epochs.py": [BOTH, ["tests/test_checks.py"], ["tests/test_training.py"], SHARED],
     "evaluation.py": [BOTH, ["tests/test_checks.py"], ["tests/test_training.py"], SHARED],
     "kernels/panels.py": [["tests/test_panels.py"], BOTH, SHARED],

@@ -1,0 +1,95 @@
+"""Slices by a clock that only the work moves: all rows in whole batches, by whoever is faster."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from fastml import slices
+from fastml.kernels import softmax_regression
+from fastml.slices import Rows
+
+BATCH, THREADS, MANY, FEW = 10, 4, 10**9, 10
+
+
+class Machine:
+    """Works through slices: a batch takes so many seconds, for each number of workers."""
+
+    def __init__(self, seconds):
+        self.now, self.seconds = 0.0, seconds
+
+    def perf_counter(self):
+        return self.now
+
+    def go_through(self, batches, operations=MANY, **settings):
+        """Return (rows, workers, seconds) of each slice of a pass."""
+        rows = Rows(np.zeros((batches * BATCH - 3, 16), np.float32), None, np.dtype(np.float32), softmax_regression)
+        done, end = [], 0
+        for start, stop, workers in slices.slices(rows, BATCH, THREADS, operations, **settings):
+            assert start == end
+            seconds = self.seconds[workers] * (stop - start) / BATCH
+            self.now += seconds
+            done.append((stop - start, workers, seconds))
+            end = stop
+        assert end == rows.count
+        assert all(count % BATCH == 0 for count, _, _ in done[:-1])
+        return done
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    machine = Machine({1: 4e-4, THREADS: 1e-4})
+    monkeypatch.setattr(slices, "time", SimpleNamespace(perf_counter=machine.perf_counter))
+    slices.pace_of.cache_clear()
+    yield machine
+    slices.pace_of.cache_clear()
+
+
+@pytest.mark.parametrize(("operations", "first"), [(MANY, THREADS), (FEW, 1)])
+def test_a_pass_begins_with_a_batch_and_trials_of_two_milliseconds(machine, operations, first):
+    done = machine.go_through(2000, operations)
+    assert [workers for _, workers, _ in done[:3]] in ([first, 1, THREADS], [first, THREADS, 1])
+    assert done[0][0] == BATCH
+    assert max(seconds for _, _, seconds in done[1:3]) <= 0.01
+    assert {workers for _, workers, _ in done[3:]} == {THREADS}
+    assert max(seconds for _, _, seconds in done) == pytest.approx(0.05)
+
+
+def test_the_next_pass_within_a_second_knows_what_this_one_found_out(machine):
+    machine.go_through(2000)
+    machine.now += 0.9
+    assert machine.go_through(400) == [(400 * BATCH - 3, THREADS, pytest.approx(0.04, rel=0.01))]
+    # Not of other batches, nor after more than a second.
+    assert machine.go_through(400, operations=MANY + 1)[0][0] == BATCH
+    machine.now += 1.1
+    assert machine.go_through(400)[0][0] == BATCH
+
+
+@pytest.mark.parametrize("batches", [50, 100_000])
+def test_who_has_become_slower_has_less_than_two_seconds_more(machine, batches):
+    while machine.now < 3:
+        machine.go_through(batches)
+    machine.seconds[THREADS], changed, before = 1e-3, machine.now, 0.0
+    while machine.now < changed + 5:
+        before += sum(seconds for _, workers, seconds in machine.go_through(batches) if workers == THREADS)
+    assert 0 < before < 2
+
+
+def test_trials_take_little_of_the_time(machine):
+    alone = sum(seconds for _ in range(1000) for _, workers, seconds in machine.go_through(50) if workers == 1)
+    assert 0 < alone < 0.01 * machine.now
+
+
+@pytest.mark.parametrize(("alone", "chosen"), [(0.95e-4, THREADS), (0.85e-4, 1)])
+def test_one_alone_must_be_faster_by_a_tenth(machine, alone, chosen):
+    machine.seconds[1] = alone
+    assert machine.go_through(20_000)[-2][1] == chosen
+
+
+def test_slices_have_at_most_so_many_batches(machine):
+    assert max(count for count, _, _ in machine.go_through(2000, most=64)) == 64 * BATCH
+
+
+def test_a_batch_longer_than_a_slice_is_a_slice(machine):
+    machine.seconds = {1: 2.0, THREADS: 1.0}
+    assert {count for count, _, _ in machine.go_through(10)} == {BATCH, BATCH - 3}
