@@ -17,7 +17,7 @@ from numpy.typing import DTypeLike, NDArray
 from fastml.mapping import ReadAhead
 
 SLICE_SECONDS = 0.05
-# How often, and for how long, the other number of workers is tried; and how long it is known how fast batches go.
+# How often, and for how long, the other number of workers is tried.
 PERIOD_SECONDS = 1.0
 TRIAL_SECONDS = 0.002
 # What a trial may take of the time that is left, or went by without one.
@@ -84,19 +84,16 @@ class Pace:
     """
 
     def __init__(self):
-        self.forget()
-
-    def forget(self) -> None:
-        """Know nothing."""
         self.seconds: dict[int, float] = {}  # of a batch, for each number of workers
         self.trials: tuple[int, ...] = ()
         self.tried = self.used = -math.inf
         self.unchecked = 0.0  # seconds of work since the last trial
 
     def begin(self) -> None:
-        """Begin a pass: what was learned more than a second ago is forgotten."""
-        if time.perf_counter() - self.used > PERIOD_SECONDS:
-            self.forget()
+        """Begin a pass. The machine may have changed in more than a second: whoever was fastest is tried again."""
+        if self.seconds and time.perf_counter() - self.used > PERIOD_SECONDS:
+            workers = fastest(self.seconds)
+            self.seconds, self.trials = {workers: self.seconds[workers]}, (workers,)
 
     def choose(self, first: int) -> tuple[int, int]:
         """Return how many workers have the next slice, the very first one if nothing is known, and its batches."""
@@ -104,13 +101,10 @@ class Pace:
         if not seconds:
             # One batch may compile, or start threads: these workers are tried again, if anybody is.
             return first, 1
-        fastest = min(seconds.values())
         if trials:
             self.trials = trials[1:]
-            return trials[0], int(TRIAL_SECONDS / fastest)
-        # One alone must be faster by a tenth: a trial of all threads comes out a little slow while they warm up.
-        margins = {workers: taken * (1.1 if workers == 1 else 1.0) for workers, taken in seconds.items()}
-        return min(margins, key=margins.__getitem__), int(SLICE_SECONDS / fastest)
+            return trials[0], int(TRIAL_SECONDS / min(seconds.values()))
+        return fastest(seconds), int(SLICE_SECONDS / min(seconds.values()))
 
     def learn(self, workers: int, batches: float, began: float, left: float, threads: int) -> None:
         """Learn that workers had so many batches, since a time, and so many are left; plan a trial if it is due."""
@@ -125,6 +119,14 @@ class Pace:
             self.tried, self.unchecked = self.used, 0.0
 
 
+def fastest(seconds: dict[int, float]) -> int:
+    """Return the number of workers that takes the fewest seconds; one alone must be faster by a tenth.
+
+    A trial of all threads comes out a little slow while they warm up.
+    """
+    return min(seconds, key=lambda workers: seconds[workers] * (1.1 if workers == 1 else 1.0))
+
+
 @lru_cache(maxsize=64)
 def pace_of(*kind: object) -> Pace:
     """Return what is known of a kind of batches, the same object at each call."""
@@ -136,9 +138,9 @@ def slices(
 ) -> Iterator[tuple[int, int, int]]:
     """Yield (start, stop, workers): slices of whole batches, about 50 ms long, and how many workers should run each.
 
-    The time between two yields tells how fast a number of workers is. A pass that begins within a second of another one
-    of the same kind goes on with what that one knew: to find it out took 0.7 of the 13 ms of an epoch of softmax
-    regression on MNIST. The result is the same: kernels give the same bits for any number of workers.
+    The time between two yields tells how fast a number of workers is. A pass goes on with what was learned in those of
+    the same kind before it: to find it out took 0.7 of the 13 ms of an epoch of softmax regression on MNIST. The result
+    is the same: kernels give the same bits for any number of workers.
 
     Parameters
     ----------

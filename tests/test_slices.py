@@ -55,14 +55,21 @@ def test_a_pass_begins_with_a_batch_and_trials_of_two_milliseconds(machine, oper
     assert max(seconds for _, _, seconds in done) == pytest.approx(0.05)
 
 
-def test_the_next_pass_within_a_second_knows_what_this_one_found_out(machine):
+def test_the_next_pass_of_the_kind_knows_what_this_one_found_out(machine):
     machine.go_through(2000)
     machine.now += 0.9
     assert machine.go_through(400) == [(400 * BATCH - 3, THREADS, pytest.approx(0.04, rel=0.01))]
-    # Not of other batches, nor after more than a second.
+    # Not of other batches.
     assert machine.go_through(400, operations=MANY + 1)[0][0] == BATCH
-    machine.now += 1.1
-    assert machine.go_through(400)[0][0] == BATCH
+
+
+def test_after_a_second_the_fastest_is_tried_first(machine):
+    machine.go_through(2000)
+    machine.now += 60
+    machine.seconds = {1: 4e-3, THREADS: 1e-3}
+    done = machine.go_through(1000)
+    assert done[0] == (20 * BATCH, THREADS, pytest.approx(0.02))
+    assert max(seconds for _, _, seconds in done) == pytest.approx(0.05)
 
 
 @pytest.mark.parametrize("batches", [50, 100_000])
