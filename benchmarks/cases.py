@@ -58,7 +58,7 @@ CASES = (
     Case("nn-100", 3.2, 4.5, hidden_dim=100),
     Case("nn-500-batch-1000", 4, 5.5, hidden_dim=500, batch=1000),
     Case("nn-400-uint8", 5, 7, hidden_dim=400, pixels="uint8"),
-    Case("nn-400-dense", 1.9, 2.2, hidden_dim=400, pixels="dense", lr=0.0005),
+    Case("nn-400-dense", 1.9, 2.2, hidden_dim=400, pixels="dense", lr=0.0003),
     Case("nn-400-float64", 4, 5.5, hidden_dim=400, pixels="float64"),
     Case("softmax", 3.5, 5),
     Case("softmax-uint8", 5, 8, pixels="uint8"),
