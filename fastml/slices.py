@@ -20,7 +20,7 @@ SLICE_SECONDS = 0.05
 # How often, and for how long, the other number of workers is tried.
 PERIOD_SECONDS = 1.0
 TRIAL_SECONDS = 0.002
-# What a trial may take of the time that is left, or went by without one.
+# What a trial may take of the time that is left.
 TRIAL_SHARE = 0.05
 # A batch of fewer operations is begun by one thread alone: at 100 GFLOP/s it takes less than 10 us.
 SMALL_OPERATIONS = 1_000_000
@@ -77,8 +77,8 @@ class Pace:
     """How fast batches of one kind go with a number of workers, and how many shall work next.
 
     Once a second all threads or one alone, whoever has not worked, are tried for 2 ms, if that is little of the time
-    that is left or went by without a trial; the faster has the rest. Small batches don't pay for the meetings of
-    threads; and where another process takes one of the cores, each meeting may wait until the scheduler comes round.
+    that is left of a pass; the faster has the rest. Small batches don't pay for the meetings of threads; and where
+    another process takes one of the cores, each meeting may wait until the scheduler comes round.
 
     Several Python threads, or a signal's handler, may be here at once: at worst they try the same twice.
     """
@@ -87,13 +87,17 @@ class Pace:
         self.seconds: dict[int, float] = {}  # of a batch, for each number of workers
         self.trials: tuple[int, ...] = ()
         self.tried = self.used = -math.inf
-        self.unchecked = 0.0  # seconds of work since the last trial
 
     def begin(self) -> None:
-        """Begin a pass. The machine may have changed in more than a second: whoever was fastest is tried again."""
-        if self.seconds and time.perf_counter() - self.used > PERIOD_SECONDS:
+        """Begin a pass with whoever was fastest; as a trial if that was more than a second ago.
+
+        What others took is forgotten. In a pass too short for trials a slice that something disturbed made it one
+        alone, until the next second: of epochs of 4 large batches, one in three took twice as long.
+        """
+        if self.seconds:
             workers = fastest(self.seconds)
-            self.seconds, self.trials = {workers: self.seconds[workers]}, (workers,)
+            self.seconds = {workers: self.seconds[workers]}
+            self.trials = (workers,) if time.perf_counter() - self.used > PERIOD_SECONDS else ()
 
     def choose(self, first: int) -> tuple[int, int]:
         """Return how many workers have the next slice, the very first one if nothing is known, and its batches."""
@@ -109,14 +113,11 @@ class Pace:
     def learn(self, workers: int, batches: float, began: float, left: float, threads: int) -> None:
         """Learn that workers had so many batches, since a time, and so many are left; plan a trial if it is due."""
         self.used = time.perf_counter()
-        self.unchecked += self.used - began
         seconds = self.seconds[workers] = max(self.used - began, 1e-9) / batches
         is_due = not self.trials and self.used - self.tried > PERIOD_SECONDS
-        is_little = max(TRIAL_SECONDS, seconds) < TRIAL_SHARE * max(left * seconds, self.unchecked)
-        # What is left of a pass may be too short for a trial; the next pass is not.
-        if is_due and is_little and not 0 < left * seconds < TRIAL_SECONDS:
+        if is_due and max(TRIAL_SECONDS, seconds) < TRIAL_SHARE * left * seconds:
             self.trials = tuple(other for other in {1, threads} if other != workers or self.tried == -math.inf)
-            self.tried, self.unchecked = self.used, 0.0
+            self.tried = self.used
 
 
 def fastest(seconds: dict[int, float]) -> int:
@@ -155,7 +156,7 @@ def slices(
     most : int
         The most batches of a slice.
     """
-    pace = pace_of(rows.model, rows.X.dtype, rows.is_native, rows.columns, batch, threads, operations, most)
+    pace = pace_of(rows.model, rows.X.dtype, rows.is_native, rows.count, rows.columns, batch, threads, operations, most)
     pace.begin()
     start = 0
     while start < rows.count:
