@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fastml import runs, train_nn
+from fastml import runs, slices, train_nn
 from fastml.weights import load_weights
 from tests.problems import make_problem
 
@@ -26,7 +26,7 @@ settings = {"hidden_dim": 8, "epochs": 3, "batch": 10, "shuffle": True, "schedul
 
 def main(directory):
     expected = train_nn(*sets, **settings)
-    runs.CHECKPOINT_SECONDS = 0.0  # after every slice
+    runs.CHECKPOINT_SECONDS = slices.SLICE_SECONDS = slices.TRIAL_SECONDS = 0.0  # after every batch
     generator = random.Random(0)
     kills = finished = 0
     while kills < KILLS or not finished:

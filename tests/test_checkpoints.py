@@ -25,6 +25,7 @@ from fastml.files import locked_directory
 from fastml.weights import load_weights, save_weights
 from tests.problems import make_problem
 
+pytestmark = pytest.mark.usefixtures("one_batch_a_slice")
 TRAIN = pytest.mark.parametrize("train", [fastml.train_softmax, fastml.train_nn])
 
 
@@ -176,7 +177,7 @@ def command(data, directory, *more):
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("slice", [1, 4, 11])
+@pytest.mark.parametrize("slice", [1, 4, 11, 50])
 def test_signal_stops_the_command_with_a_checkpoint(capsys, monkeypatch, tmp_path, data, signum, slice):
     @contextmanager
     def signalling(*unit):
