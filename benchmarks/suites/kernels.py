@@ -76,10 +76,13 @@ class SoftmaxRegression:
 
 
 class Weights:
-    """The network's weights, packed when an epoch begins, unpacked when it ends."""
+    """The weights of 400 hidden units, packed when an epoch begins, unpacked when it ends."""
 
-    def setup(self):
-        self.weights = problems.weights(400)
+    params = [problems.INPUT_DIM, 3072]
+    param_names = ("inputs",)
+
+    def setup(self, inputs):
+        self.weights = problems.start_weights(inputs, 400, problems.NUM_CLASSES, dtype="float32")
         with problems.skipping_older_commits():
             from fastml.kernels import network
 
@@ -87,8 +90,8 @@ class Weights:
             self.packed = network.pack(self.weights[0].dtype, *self.weights)
             network.unpack(self.packed, *self.weights)
 
-    def time_pack(self):
+    def time_pack(self, inputs):
         self.network.pack(self.weights[0].dtype, *self.weights)
 
-    def time_unpack(self):
+    def time_unpack(self, inputs):
         self.network.unpack(self.packed, *self.weights)
