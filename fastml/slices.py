@@ -91,12 +91,13 @@ class Pace:
     def begin(self) -> None:
         """Begin a pass with whoever was fastest; as a trial if that was more than a second ago.
 
-        What others took is forgotten. In a pass too short for trials a slice that something disturbed made it one
-        alone, until the next second: of epochs of 4 large batches, one in three took twice as long.
+        What others took is forgotten: where passes are too short for trials, one slice that something disturbed would
+        make it them for good.
         """
-        if self.seconds:
-            workers = fastest(self.seconds)
-            self.seconds = {workers: self.seconds[workers]}
+        seconds = self.seconds.copy()
+        if seconds:
+            workers = fastest(seconds)
+            self.seconds = {workers: seconds[workers]}
             self.trials = (workers,) if time.perf_counter() - self.used > PERIOD_SECONDS else ()
 
     def choose(self, first: int) -> tuple[int, int]:

@@ -21,14 +21,15 @@ class Machine:
     def perf_counter(self):
         return self.now
 
-    def go_through(self, batches, operations=MANY, **settings):
-        """Return (rows, workers, seconds) of each slice of a pass."""
+    def go_through(self, batches, operations=MANY, during=lambda: None, **settings):
+        """Return (rows, workers, seconds) of each slice of a pass; something may happen during each."""
         rows = Rows(np.zeros((batches * BATCH - 3, 16), np.float32), None, np.dtype(np.float32), softmax_regression)
         done, end = [], 0
         for start, stop, workers in slices.slices(rows, BATCH, THREADS, operations, **settings):
             assert start == end
             seconds = self.seconds[workers] * (stop - start) / BATCH
             self.now += seconds
+            during()
             done.append((stop - start, workers, seconds))
             end = stop
         assert end == rows.count
@@ -61,6 +62,11 @@ def test_the_next_pass_of_the_kind_knows_what_this_one_found_out(machine):
     assert machine.go_through(2000)[0] == (500 * BATCH, THREADS, pytest.approx(0.05))
     # Not of other batches.
     assert machine.go_through(2000, operations=MANY + 1)[0][0] == BATCH
+
+
+def test_a_short_pass_of_a_known_kind_is_one_slice_with_the_rest(machine):
+    machine.go_through(100)
+    assert [count for count, _, _ in machine.go_through(100)] == [100 * BATCH - 3]
 
 
 def test_after_a_second_the_fastest_is_tried_first(machine):
@@ -97,6 +103,16 @@ def test_a_pass_too_short_for_trials_has_none_and_no_disturbance_changes_that(ma
 def test_one_alone_must_be_faster_by_a_tenth(machine, alone, chosen):
     machine.seconds[1] = alone
     assert machine.go_through(20_000)[-2][1] == chosen
+
+
+@pytest.mark.parametrize("seconds", [1e-4, 0.1, 2.0])
+def test_a_pass_may_go_on_within_another_of_its_kind(machine, seconds):
+    machine.seconds = {1: 4 * seconds, THREADS: seconds}
+    inner = []
+    done = machine.go_through(100, during=lambda: len(inner) < 5 and inner.append(machine.go_through(100)))
+    assert inner
+    assert sum(count for count, _, _ in done) == 100 * BATCH - 3
+    assert {workers for _, workers, _ in done} <= {1, THREADS}
 
 
 def test_slices_have_at_most_so_many_batches(machine):
