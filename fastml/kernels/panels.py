@@ -74,7 +74,7 @@ def pack(W: NDArray, rows: int, dtype: DTypeLike) -> NDArray:
     """Return W in panels, (panels, rows, columns of the widest), padded with zeros to rows.
 
     With room for `MOST_VECTORS` in each, rows of 16 hidden units lay 320 bytes apart: epochs on 3072 inputs, batches of
-    10, took a quarter longer. With zeros everywhere first, weights of 3072 x 400 take 1.4 times as long to pack, or more.
+    10, took a quarter longer. With zeros everywhere first, 3072 x 400 weights take 1.4 times as long to pack, or more.
     """
     offsets = panel_offsets(W.shape[1], dtype)
     panels = aligned(np.empty, (len(offsets) - 1, rows, np.diff(offsets).max() * lanes(dtype)), dtype)
