@@ -21,15 +21,16 @@ import numpy as np
 
 import fastml
 from fastml import slices
-from fastml.kernels import jit, network, softmax, softmax_regression, team
+from fastml.kernels import jit, network, panels, softmax, softmax_regression, team
 from tests import bits, reference
 from tests.problems import EPOCHS, LAYOUTS, X_DTYPES, assert_as_accurate_as_numpy, make_problem
 
 WARM_UP_CASES, REPORT_SECONDS = 200, 10
 MOST_GROWTH_MB = 5
-KERNELS = (network.work, softmax_regression.work, softmax.judge, team.run_workers)
-# Each model is two kernels. X of 3 dtypes (the network has one for both of floats) with weights of 2; logits of 2.
-MOST_SIGNATURES = 2 * (3 * 2 + 2 * 2) + 2
+KERNELS = (network.work, softmax_regression.work, panels.move, softmax.judge, team.run_workers)
+# Each model, and what moves weights, is two kernels: X of 3 dtypes (the network has one for both of floats) with
+# weights of 2, or weights of 2. Logits are of 2.
+MOST_SIGNATURES = 2 * (3 * 2 + 2 * 2 + 2) + 2
 # In units of the last place. What two orders of a sum differ by is amplified from batch to batch; a term that is
 # missing, or one too many, is thousands of times larger.
 SLACK = 1000
@@ -187,13 +188,15 @@ def fuzz(watch, seed, first, minutes):
 
 def compile_all():
     """Load every signature: machine code is a part of the memory too."""
-    # The first batch is for two workers, however small it is, and however many threads there are: regions are compiled.
+    # The first batch and all weights are for two workers, however small they are, and however many threads there are:
+    # regions are compiled.
     two_threads = mock.patch.object(jit, "available_threads", return_value=2)
     any_batch = mock.patch.object(slices, "SMALL_OPERATIONS", 0)
+    any_weights = mock.patch.object(panels, "MANY", 0)
     for model, dtype, x_dtype in itertools.product(EPOCHS, ("float32", "float64"), ("uint8", "float32", "float64")):
         problem = make_problem(10, 64, 5, 3, batch=5, dtype=x_dtype)
         weights = problem.weights(model, dtype)
-        with two_threads, any_batch:
+        with two_threads, any_batch, any_weights:
             EPOCHS[model][0](problem.X, problem.y, *weights, **problem.settings)
         fastml.loss_err(weights[0][:, :3], np.zeros(64, int))
 

@@ -39,16 +39,29 @@ def test_columns_of_the_panels_are_all_columns(dtype, columns):
     assert list(itertools.chain(*held)) == list(range(columns))
 
 
+@pytest.fixture(scope="module", params=[1, 3])
+def threads(request):
+    """How many threads move weights, however few these are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(panels, "MANY", 0)
+        patch.setattr(panels.jit, "available_threads", lambda: request.param)
+        yield request.param
+
+
 @DTYPES
 @PROPERTY
 @given(
     shape=st.tuples(st.integers(1, 40), st.integers(1, 300)),
     more_rows=st.integers(0, 5),
     layout=st.sampled_from(sorted(LAYOUTS)),
+    byte_order=st.sampled_from("<>"),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_what_is_packed_comes_out_again(dtype, shape, more_rows, layout, seed):
-    W = LAYOUTS[layout](np.random.default_rng(seed).standard_normal(shape).astype(dtype))
+def test_what_is_packed_comes_out_again(threads, dtype, shape, more_rows, layout, byte_order, seed):
+    stored = np.dtype(dtype).newbyteorder(byte_order)
+    W = LAYOUTS[layout](np.random.default_rng(seed).standard_normal(shape).astype(stored))
+    back = LAYOUTS[layout](np.full_like(W, np.nan))
+    W.flags.writeable = False
     packed = panels.pack(W, shape[0] + more_rows, dtype)
     offsets = panels.panel_offsets(shape[1], dtype)
     width = np.diff(offsets).max() * panels.lanes(dtype)
@@ -61,7 +74,6 @@ def test_what_is_packed_comes_out_again(dtype, shape, more_rows, layout, seed):
     moved = np.full_like(packed, np.nan)
     copy(packed, moved)
     np.testing.assert_array_equal(moved, packed)
-    back = LAYOUTS[layout](np.full_like(W, np.nan))
     panels.unpack(packed, back)
     np.testing.assert_array_equal(back, W)
 

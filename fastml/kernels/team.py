@@ -18,6 +18,7 @@ from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from fastml.kernels import jit
 from fastml.kernels.jit import address_of, call_at, flat, helper, parallel_kernel
 from fastml.kernels.simd import INT32, IS_X86, call, element
 
@@ -250,6 +251,15 @@ def run_workers(address, arguments, workers):
     """Call the function at an address for each worker, for all at the same time."""
     for worker in numba.prange(workers):
         call_at(address, (*arguments, np.intp(worker), workers))
+
+
+def run_apart(work: Callable, workers: int, arguments: tuple) -> None:
+    """Run work(*arguments, worker, workers) for each worker; none waits for another, so some may be one thread."""
+    if workers == 1:
+        work(*arguments, 0, 1)
+        return
+    with jit.parallel_lock:
+        run_workers(address_of(work, *arguments, 0, workers), flat(arguments), workers)
 
 
 def run_team(work: Callable, team: Team, workers: int, arguments: tuple) -> None:
