@@ -53,6 +53,7 @@ def test_every_dtype_and_layout_of_X(model, dtype, x_dtype, layout):
         (9, 16, 64, 2),
         (23, 803, 30, 12),
         (15, 1603, 20, 4),
+        (7, 2500, 100, 10),
     ],
 )
 def test_shapes_beyond_one_tile(model, dtype, shape):
@@ -60,10 +61,10 @@ def test_shapes_beyond_one_tile(model, dtype, shape):
 
 
 @DTYPES
-@pytest.mark.parametrize("input_dim", [40, 48, 800])
+@pytest.mark.parametrize("input_dim", [40, 48, 800, 1100])
 @pytest.mark.parametrize("batch", [127, 128, 129, 300, 2500])
 def test_batches_beyond_one_block_of_rows(model, dtype, batch, input_dim):
-    # 800 pixels are several parts of softmax regression. The network packs 40 pixels, not 48.
+    # 800 pixels are several parts of softmax regression, 1100 several pieces of the network, which packs 40 and 1100.
     assert_agrees(model, dtype, make_problem(max(batch, 700), input_dim, 37, 5, batch=batch, density=0.3))
 
 

@@ -19,10 +19,12 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="protects pages with 
 CANARY = 0xA5
 DTYPES = ("float32", "float64")
 X_DTYPES = ("uint8", "float32", "float64")
-# Rows, inputs, hidden units, classes, rows of a batch. More than 128 of these go through the network in blocks.
+# Rows, inputs, hidden units, classes, rows of a batch. More than 128 of these go through the network in blocks,
+# more than 1024 inputs in pieces.
 SHAPES = (
     *itertools.product((1, 5, 16, 17), (1, 15, 16, 17, 83, 784), (1, 17, 100), (1, 2, 10, 11), (16,)),
     *itertools.product((300, 544), (80, 83), (1, 100), (10,), (300, 544)),
+    *itertools.product((17, 300), (1099, 1104), (100,), (10,), (300,)),
 )
 
 

@@ -71,8 +71,20 @@ def test_pixels_of_a_group_of_rows(density, input_dim, rows):
     X = make_rows(rows, input_dim, density)
     order = np.random.default_rng(rows).permutation(rows)
     order = np.pad(order, (0, -rows % ROWS), "edge")
-    found = listed(list_pixels, len(order) // ROWS, padded(input_dim, MASK_BITS), masks_of(X), order)
-    assert found == [np.flatnonzero(X[group].any(axis=0)).tolist() for group in order.reshape(-1, ROWS)]
+    masks, groups = padded(input_dim, MASK_BITS) // MASK_BITS, len(order) // ROWS
+    pieces = np.unique([0, masks // 3, masks // 2, masks]) * MASK_BITS
+    counts = np.full((len(pieces) + 1, groups + 1), UNTOUCHED)
+
+    def list_and_count(masks, order, g, pixels):
+        list_pixels(masks, order, g, pieces, pixels, counts)
+        return counts[len(pieces) - 1, g]
+
+    found = listed(list_and_count, groups, masks * MASK_BITS, masks_of(X), order)
+    wanted = [np.flatnonzero(X[group].any(axis=0)) for group in order.reshape(-1, ROWS)]
+    assert found == [pixels.tolist() for pixels in wanted]
+    np.testing.assert_array_equal(counts[:-1, :-1].T, [np.searchsorted(pixels, pieces) for pixels in wanted])
+    assert (counts[-1] == UNTOUCHED).all()
+    assert (counts[:, -1] == UNTOUCHED).all()
 
 
 @DENSITIES

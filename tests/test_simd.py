@@ -12,11 +12,11 @@ from fastml.kernels.simd import (
     add_dot,
     add_outer_columns,
     add_outer_rows,
+    add_to,
     lanes_of,
     mask_tile,
     prefetch,
     relu_tile,
-    store_sum,
     store_tile,
     zero_tile,
 )
@@ -63,7 +63,7 @@ def tile_functions(rows, vectors):
 
     @compiled
     def add(X, W, i, h, terms, base, out):
-        store_sum(of_rows(X, W, i, h, terms, out), base, out, 1, 2)
+        store_tile(add_to(base, 1, 2, of_rows(X, W, i, h, terms, out)), out, 1, 2)
 
     @compiled
     def relu(X, W, i, h, terms, out):

@@ -65,15 +65,15 @@ def pack_rows(batch, weights, own):
 
 def list_pixels(batch, weights, own):
     for g in range(GROUPS):
-        own.pixels_listed[g] = pattern.list_pixels(own.masks, own.order, g, own.pixels)
+        pattern.list_pixels(own.masks, own.order, g, weights.pieces, own.pixels, own.pixels_listed)
 
 
 def forward_tiles(batch, weights, own):
     X, ahead = (as_numbers(batch.X, own.X), own.table), tiles.Ahead(batch.X, 0, 0, 0)
     for p in range(weights.offsets.size - 1):
         width = weights.offsets[p + 1] - weights.offsets[p]
-        W1, hidden = weights.W1[p], own.hidden[p]
-        tiles.forward_tiles(width, X, own.order, own.pixels, own.pixels_listed, W1, hidden, 0, GROUPS, ahead)
+        listed, W1, hidden, begins = own.pixels_listed[:2], weights.W1[p], own.hidden[p], own.begins
+        tiles.forward_tiles(width, X, own.order, own.pixels, listed, 0, W1, hidden, 0, GROUPS, begins, ahead)
 
 
 def logit_tiles(batch, weights, own):
@@ -99,7 +99,7 @@ def dhidden_tiles(batch, weights, own):
     for p in range(weights.offsets.size - 1):
         width = weights.offsets[p + 1] - weights.offsets[p]
         W2, hidden = weights.W2[0, p], own.hidden[p]
-        tiles.dhidden_tiles(width, own.logits, weights.num_classes, W2, hidden, own.dhidden, own.order, GROUPS)
+        tiles.dhidden_tiles(width, own.logits, weights.num_classes, W2, hidden, own.dhidden[0], own.order, GROUPS)
 
 
 def update_tiles(batch, weights, own):
@@ -107,8 +107,8 @@ def update_tiles(batch, weights, own):
     X, ahead = (as_numbers(batch.X, own.X), own.table), tiles.Ahead(batch.X, 0, 0, 0)
     for p in range(weights.offsets.size - 1):
         width = weights.offsets[p + 1] - weights.offsets[p]
-        W1 = weights.W1[p]
-        tiles.update_tiles(width, X, own.rows, own.rows_listed, own.dhidden, W1, 0, groups, ahead)
+        listed, W1, dhidden, begins = own.rows_listed, weights.W1[p], own.dhidden[0], own.begins
+        tiles.update_tiles(width, X, own.rows, listed, dhidden, W1, 0, groups, begins, ahead)
 
 
 def class_tiles(batch, weights, own):

@@ -11,8 +11,9 @@ Hidden units and weights are shared out by panels. What every worker needs of th
 patterns, logits and dlogits, each makes for itself: lines that two cores write and read in turn cost more than to make
 them twice. Two workers that shared the packing of 100 rows took 45 us for it, one alone 44.
 
-In each region a batch of many rows goes through in blocks: all of them together would not stay in a cache, and so the
-weights do. Packed rows backward has to pack again.
+In each region a batch of many rows goes through in blocks, and of each block the pixels go in pieces through all
+panels, one piece after the other: all of X together would not stay in a cache, nor a panel of very many pixels. Packed
+rows backward has to pack again.
 """
 
 import numpy as np
@@ -54,22 +55,25 @@ FORWARD, BACKWARD, JUDGE = 0, 1, 2
 @inlined
 def forward(X, labels, ahead, weights, W2, at, own, turn, worker, workers):
     """Write hidden and the partial logits of a worker's tiles of a block, from row `at` of the batch on."""
-    offsets, groups = weights.offsets, padded_size(labels.size, ROWS) // ROWS
+    offsets, pieces, groups = weights.offsets, weights.pieces, padded_size(labels.size, ROWS) // ROWS
     sort_by_label(labels, own.labels_begin[: weights.num_classes + 1], own.order)
     for i in range(labels.size, groups * ROWS):
         # Rows that are not there to fill the last group are the last row once more: the same is written twice.
         own.order[i] = own.order[labels.size - 1]
     for g in range(groups):
-        own.pixels_listed[g] = list_pixels(own.masks, own.order, g, own.pixels)
+        list_pixels(own.masks, own.order, g, pieces, own.pixels, own.pixels_listed)
     begins = own.begins[: groups + 1]
-    add_up(own.pixels_listed, TILE_OVERHEAD, begins)
+    listed = own.pixels_listed
+    add_up(listed[pieces.size - 1], TILE_OVERHEAD, begins)
     low, high = own_share(own.team, turn, offsets[-1] * begins[-1], worker, workers)
-    for p in range(offsets.size - 1):
-        width, hidden = offsets[p + 1] - offsets[p], own.hidden[p % own.hidden.shape[0], at:]
-        first, last = first_tile(begins, offsets[p], width, low), first_tile(begins, offsets[p], width, high)
-        now = ahead_from(ahead, offsets[p] * begins[-1] + width * begins[first], width, low, high)
-        forward_tiles(width, X, own.order, own.pixels, own.pixels_listed, weights.W1[p], hidden, first, last, now)
-        logit_tiles(width, hidden, W2[p], own.partial[p, at // BAND :], first, last)
+    for q in range(pieces.size - 1):
+        for p in range(offsets.size - 1):
+            width, hidden = offsets[p + 1] - offsets[p], own.hidden[p % own.hidden.shape[0], at:]
+            first, last = first_tile(begins, offsets[p], width, low), first_tile(begins, offsets[p], width, high)
+            now = ahead_from(ahead, offsets[p] * begins[-1], width, low, high)
+            forward_tiles(width, X, own.order, own.pixels, listed, q, weights.W1[p], hidden, first, last, begins, now)
+            if q == pieces.size - 2:
+                logit_tiles(width, hidden, W2[p], own.partial[p, at // BAND :], first, last)
 
 
 @inlined
@@ -78,7 +82,7 @@ def backward(X, labels, ahead, rate, weights, W2, new_W2, at, own, verdicts, tur
 
     The workers take turns to write verdicts on bands, if any are wanted.
     """
-    offsets, count = weights.offsets, labels.size
+    offsets, pieces, count = weights.offsets, weights.pieces, labels.size
     groups, pixel_groups = padded_size(count, ROWS) // ROWS, weights.W1.shape[1] // ROWS
     for b in range(padded_size(count, BAND) // BAND):
         add_partial_logits(own.partial, at // BAND + b, own.logits[b])
@@ -96,17 +100,20 @@ def backward(X, labels, ahead, rate, weights, W2, new_W2, at, own, verdicts, tur
         add_up(own.rows_listed, TILE_OVERHEAD, begins)
     low, high = own_share(own.team, turn, offsets[-1] * begins[-1], worker, workers)
     first_panel, last_panel = share(offsets.size - 1, worker, workers)
-    for p in range(offsets.size - 1):
-        width, hidden = offsets[p + 1] - offsets[p], own.hidden[p, at:]
-        first, last = first_tile(begins, offsets[p], width, low), first_tile(begins, offsets[p], width, high)
-        if first < last:
-            dhidden_tiles(width, own.logits, weights.num_classes, W2[p], hidden, own.dhidden, own.order, groups)
-        if first_panel <= p < last_panel:
-            before = W2[p] if at == 0 else new_W2[p]
-            class_tiles(width, own.logits, count, hidden, before, new_W2[p])
-        if first < last:
-            now = ahead_from(ahead, offsets[p] * begins[-1] + width * begins[first], width, low, high)
-            update_tiles(width, X, own.rows, own.rows_listed, own.dhidden, weights.W1[p], first, last, now)
+    for q in range(pieces.size - 1):
+        for p in range(offsets.size - 1):
+            width, hidden = offsets[p + 1] - offsets[p], own.hidden[p, at:]
+            dhidden = own.dhidden[p % own.dhidden.shape[0]]
+            first, last = first_tile(begins, offsets[p], width, low), first_tile(begins, offsets[p], width, high)
+            if q == 0 and first < last:
+                dhidden_tiles(width, own.logits, weights.num_classes, W2[p], hidden, dhidden, own.order, groups)
+            if q == 0 and first_panel <= p < last_panel:
+                before = W2[p] if at == 0 else new_W2[p]
+                class_tiles(width, own.logits, count, hidden, before, new_W2[p])
+            first, last = max(first, pieces[q] // ROWS), min(last, pieces[q + 1] // ROWS)
+            if first < last:
+                now = ahead_from(ahead, offsets[p] * begins[-1], width, low, high)
+                update_tiles(width, X, own.rows, own.rows_listed, dhidden, weights.W1[p], first, last, begins, now)
 
 
 @inlined

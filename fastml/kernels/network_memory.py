@@ -13,14 +13,18 @@ from fastml.kernels.team import Team, team_of
 from fastml.kernels.vectors import MASK_BITS
 
 # The most rows, and bytes, that go through a region together: with more of them, what all panels read of X leaves the
-# second cache. BLOCK is MASK_BITS times a power of two. A larger batch goes through in pieces of up to BLOCK_OF_MANY:
+# second cache. BLOCK is MASK_BITS times a power of two. A larger batch goes through in blocks of up to BLOCK_OF_MANY:
 # where nothing is zero, dhidden of 128 rows and a column of X are more than a first cache of 48 KB. In batches of 1000
-# dense epochs took 8 % longer with pieces of 128, MNIST's 3 %; but a batch of 128 is 4 % faster as one than as two.
+# dense epochs took 8 % longer with blocks of 128, MNIST's 3 %; but a batch of 128 is 4 % faster as one than as two.
 BLOCK, BLOCK_OF_MANY, BLOCK_BYTES = 128, 96, 1 << 20
+# The most pixels that go through the panels together: a longer panel of W1 leaves the second cache before the next rows
+# come. On 12,288 inputs epochs of hidden 400 took 1.2 times as long in one piece; on 3072 dense inputs one thread made
+# hidden at 134 GFLOP/s in one, at 142 in three.
+PIECE = 1024
 
 
 class Weights(NamedTuple):
-    """Both layers in panels of hidden units, and the vector at which a panel begins.
+    """Both layers in panels of hidden units, the vector at which a panel begins and the pixel at which a piece does.
 
     W2 has a row for each class, and there are two of it: the backward region reads one and writes the other.
     """
@@ -28,6 +32,7 @@ class Weights(NamedTuple):
     W1: NDArray
     W2: NDArray
     offsets: NDArray
+    pieces: NDArray
     input_dim: int
     num_classes: int
 
@@ -36,7 +41,8 @@ class Scratch(NamedTuple):
     """Memory for a block: the order of its rows by label, the rows packed and what their bytes mean, patterns, layers.
 
     The first axis of each array are workers, the second of order and masks the blocks of a batch. When they learn,
-    hidden and partial are one for all workers, and hold a whole batch.
+    hidden and partial are one for all workers, and hold a whole batch. Where the pixels go through in pieces, dhidden
+    and hidden have room for all panels, elsewhere, to judge, hidden for one.
     """
 
     order: NDArray
@@ -71,7 +77,14 @@ def pack(dtype: DTypeLike, W1: NDArray, W2: NDArray) -> Weights:
     first, second = (panels.pack(W, padded(len(W), rows), dtype) for W, rows in ((W1, ROWS), (W2.T, CLASSES)))
     both = aligned_zeros((2, *second.shape), dtype)
     both[0] = second
-    return Weights(first, both, panels.panel_offsets(W1.shape[1], dtype), W1.shape[0], W2.shape[1])
+    return Weights(first, both, panels.panel_offsets(W1.shape[1], dtype), piece_offsets(len(W1)), len(W1), W2.shape[1])
+
+
+def piece_offsets(input_dim: int) -> NDArray[np.int64]:
+    """Return the pixel at which each piece of the pixels begins, and at the end their number in whole masks."""
+    masks = padded(input_dim, MASK_BITS) // MASK_BITS
+    pieces = padded(masks * MASK_BITS, PIECE) // PIECE
+    return np.arange(pieces + 1) * masks // pieces * MASK_BITS
 
 
 def unpack(packed: Weights, W1: NDArray, W2: NDArray) -> None:
@@ -101,6 +114,7 @@ def scratch(batch: int, workers: int, learn: bool, packed: Weights, x_dtype: DTy
     row_groups, pixels, pixel_groups = rows // ROWS, padded(packed.input_dim, MASK_BITS), packed.W1.shape[1] // ROWS
     _, count, classes, width = packed.W2.shape
     teams = 1 if learn else workers
+    all_panels = count if len(packed.pieces) > 2 else 1
     blocks = padded(batch, rows) // rows if learn else 1
     # The update goes down columns of X: of rows that lie a power of two apart the first cache keeps a few. With 3072
     # inputs a row that is a vector longer makes an epoch of hidden 16 or 100 by 6 % faster, of hidden 400 by 3 %.
@@ -122,13 +136,13 @@ def scratch(batch: int, workers: int, learn: bool, packed: Weights, x_dtype: DTy
         ),
         # MASK_BITS more than can be listed: `append_indices` writes so many at once.
         pixels=aligned_zeros((workers, row_groups, pixels + MASK_BITS), np.int32),
-        pixels_listed=integers(row_groups),
+        pixels_listed=integers(len(packed.pieces), row_groups),
         rows=aligned_zeros((workers, pixel_groups, rows + MASK_BITS), np.int32),
         rows_listed=integers(pixel_groups),
         begins=integers(max(row_groups, pixel_groups) + 1),
         logits=aligned_zeros((workers, rows // BAND, classes, BAND), dtype),
-        dhidden=aligned_zeros((workers, rows, width), dtype),
-        hidden=aligned_zeros((teams, count if learn else 1, team_rows, width), dtype),
+        dhidden=aligned_zeros((workers, all_panels, rows, width), dtype),
+        hidden=aligned_zeros((teams, count if learn else all_panels, team_rows, width), dtype),
         partial=aligned_zeros((teams, count, team_rows // BAND, classes, BAND), dtype),
         team=team_of(workers),
     )

@@ -20,16 +20,21 @@ def mask_row(X, i, masks):
 
 
 @helper
-def list_pixels(masks, order, g, pixels):
-    """Write the pixels where a row of order[g * ROWS : (g + 1) * ROWS] is not zero to pixels[g]; return how many."""
+def list_pixels(masks, order, g, pieces, pixels, listed):
+    """Write the pixels where a row of order[g * ROWS : (g + 1) * ROWS] is not zero to pixels[g].
+
+    Write how many there are before each piece of the pixels, and of all, to listed[:, g].
+    """
     group = to_fixed_tuple(order[g * ROWS :], ROWS)
     count = 0
-    for c in range(masks.shape[0]):
-        union = masks[c, group[0]]
-        for r in range(1, ROWS):
-            union |= masks[c, group[r]]
-        count = append_indices(pixels, g, count, union, c * MASK_BITS)
-    return count
+    for q in range(pieces.size - 1):
+        listed[q, g] = count
+        for c in range(pieces[q] // MASK_BITS, pieces[q + 1] // MASK_BITS):
+            union = masks[c, group[0]]
+            for r in range(1, ROWS):
+                union |= masks[c, group[r]]
+            count = append_indices(pixels, g, count, union, c * MASK_BITS)
+    listed[pieces.size - 1, g] = count
 
 
 @helper

@@ -182,18 +182,18 @@ def store_tile(typingctx, tile, A, i, j):
 
 
 @intrinsic
-def store_sum(typingctx, tile, A, B, i, j):
-    """B[i + r, j:] = A[i + r, j:] + tile[r]; B may be A."""
+def add_to(typingctx, A, i, j, tile):
+    """Return the tile A[i + r, j:] + tile[r]."""
 
     def codegen(context, builder, sig, args):
-        value, A_, B_, i_, j_ = args
+        A_, i_, j_, value = args
         for r, v, number in tile.registers():
             at = offset(builder, i_, r), offset(builder, j_, v * tile.vector.lanes)
-            total = builder.fadd(builder.extract_value(value, number), load(context, builder, tile.vector, A, A_, *at))
-            store(context, builder, tile.vector, total, B, B_, *at)
-        return context.get_dummy_value()
+            total = builder.fadd(load(context, builder, tile.vector, A, A_, *at), builder.extract_value(value, number))
+            value = builder.insert_value(value, total, number)
+        return value
 
-    return types.void(tile, A, B, types.intp, types.intp), codegen
+    return tile(A, types.intp, types.intp, tile), codegen
 
 
 @intrinsic

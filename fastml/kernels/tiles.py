@@ -16,11 +16,11 @@ from fastml.kernels.simd import (
     add_dot,
     add_outer_columns,
     add_outer_rows,
+    add_to,
     lanes_of,
     mask_tile,
     prefetch,
     relu_tile,
-    store_sum,
     store_tile,
     zero_tile,
 )
@@ -52,7 +52,7 @@ class Ahead(NamedTuple):
 
 @helper
 def ahead_from(ahead, begin, width, low, high):
-    """Return what is asked for in a panel, from a place `begin` on in the line of a worker's tiles, from low to high.
+    """Return what is asked for in a panel that begins at a place in the line of tiles, of which low to high are ours.
 
     ahead.step are the bytes for the whole line.
     """
@@ -95,21 +95,28 @@ def forward_tiles(vectors):
     """Make the forward product of panels of a number of vectors."""
 
     @helper
-    def forward_tiles(X, order, pixels, listed, W1, hidden, first, last, ahead):
-        """Write hidden = relu(X[order] W1) for groups of rows first to last of a panel."""
-        position = ahead.position
+    def forward_tiles(X, order, pixels, listed, q, W1, hidden, first, last, begins, ahead):
+        """Write hidden = relu(X[order] W1) for groups of rows first to last of a panel.
+
+        Before the last piece of the pixels hidden are the sums so far.
+        """
         for g in range(first, last):
+            position = ahead.position + (begins[g] + listed[q, g]) * ahead.step
             group = to_fixed_tuple(order[g * ROWS :], ROWS)
             tile = zero_tile(ROWS, vectors, W1)
-            for t in range(listed[g]):
-                j = np.intp(pixels[g, t])
-                later = np.intp(pixels[g, t + STEPS_AHEAD])
+            # A list that is walked from 0 on, or Numba asks at each step whether an index is negative.
+            piece = pixels[g, listed[q, g] :]
+            for t in range(listed[q + 1, g] - listed[q, g]):
+                j, later = np.intp(piece[t]), np.intp(piece[t + STEPS_AHEAD])
                 for v in range(vectors):
                     prefetch(W1, later, v * lanes_of(W1))
                 position = ask(ahead, position)
                 tile = add_outer_rows(tile, X, group, j, W1, j, 0)
-            position += TILE_OVERHEAD * ahead.step
-            store_tile(relu_tile(tile), hidden, g * ROWS, 0)
+            if q > 0:
+                tile = add_to(hidden, g * ROWS, 0, tile)
+            if q == listed.shape[0] - 2:
+                tile = relu_tile(tile)
+            store_tile(tile, hidden, g * ROWS, 0)
 
     return forward_tiles
 
@@ -136,13 +143,12 @@ def update_tiles(vectors):
     """Make the update of W1."""
 
     @helper
-    def update_tiles(X, rows, listed, dhidden, W1, first, last, ahead):
+    def update_tiles(X, rows, listed, dhidden, W1, first, last, begins, ahead):
         """Update W1 += X^T dhidden for groups of pixels first to last of a panel."""
-        position = ahead.position
         for g in range(first, last):
-            position += TILE_OVERHEAD * ahead.step
             if listed[g] == 0:
                 continue
+            position = ahead.position + begins[g] * ahead.step
             tile = zero_tile(ROWS, vectors, W1)
             # To begin with a tile of zeros and to have what it is added to brought in meanwhile is 16 % faster than to
             # load it first.
@@ -153,7 +159,7 @@ def update_tiles(vectors):
                 i = np.intp(rows[g, t])
                 position = ask(ahead, position)
                 tile = add_outer_columns(tile, X, i, g * ROWS, dhidden, i, 0)
-            store_sum(tile, W1, W1, g * ROWS, 0)
+            store_tile(add_to(W1, g * ROWS, 0, tile), W1, g * ROWS, 0)
 
     return update_tiles
 
@@ -169,7 +175,7 @@ def class_tiles(vectors):
             tile = zero_tile(CLASSES, vectors, W2)
             for i in range(count):
                 tile = add_outer_rows(tile, dlogits[i // BAND], k, i % BAND, hidden, i, 0)
-            store_sum(tile, W2, new_W2, k, 0)
+            store_tile(add_to(W2, k, 0, tile), new_W2, k, 0)
 
     return class_tiles
 
