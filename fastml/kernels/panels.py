@@ -138,7 +138,7 @@ def add_up(listed, overhead, begins):
 
 @helper
 def first_tile(begins, offset, width, bound):
-    """Return the first row group g of a panel with offset * begins[-1] + width * begins[g] >= bound.
+    """Return the first row group g of a panel whose middle is at bound or behind it.
 
     begins (groups + 1) are the sums of the work of the groups so far. All panels' groups in a row, each as long as its
     work, make a line that workers share in equal pieces: a worker keeps the same panels from batch to batch, so they
@@ -147,7 +147,7 @@ def first_tile(begins, offset, width, bound):
     low, high = 0, begins.size - 1
     while low < high:
         middle = (low + high) // 2
-        if offset * begins[-1] + width * begins[middle] >= bound:
+        if 2 * offset * begins[-1] + width * (begins[middle] + begins[middle + 1]) >= 2 * bound:
             high = middle
         else:
             low = middle + 1
