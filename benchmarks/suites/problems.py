@@ -103,6 +103,19 @@ def epoch(
 
 
 @functools.cache
+def wide_epoch(input_dim: int, hidden_dim: int, batch: int, density: float) -> Callable[[], None]:
+    """Return an epoch of the network on 1,000 rows of random floats, a share of them not zero; it has run once."""
+    generator = np.random.default_rng(0)
+    X = generator.uniform(0.1, 1, (1000, input_dim)).astype(np.float32)
+    X *= generator.random(X.shape, np.float32) < density
+    y = generator.integers(NUM_CLASSES, size=len(X))
+    arrays = start_weights(input_dim, hidden_dim, NUM_CLASSES, dtype=X.dtype)
+    run = functools.partial(fastml.nn_epoch, X, y, *arrays, lr=0.0, batch=batch)
+    run()
+    return run
+
+
+@functools.cache
 def verdicts(name: str, hidden_dim: int, dtype: str) -> Callable[[], object]:
     """Return evaluate, predict or predict_proba of a model on the training images; it has run on a few."""
     function, X, arrays = getattr(fastml, name), images(dtype), weights(hidden_dim)

@@ -40,11 +40,11 @@ line that the workers share, by what each took for its piece before: cores are n
 other users. So each keeps nearly the same panels of weights from batch to batch, in its own cache. What all of them
 need of a batch, its rows, patterns, logits and dlogits, each reads or makes for itself: what one core writes and
 another reads travels slower than it is made. Large batches go through a region in blocks of rows that stay in the
-cache as well.
+cache as well, and of many pixels first one piece goes through all panels, then the next.
 
 **Why sums keep one order.** Floating-point sums depend on their order. Here each sum is made by one worker, in an order
-that the shapes and the data fix: over a list from its beginning, over panels from the first. How many workers there
-are decides who makes a sum, never how: the same input gives the same bits with any number of threads.
+that the shapes and the data fix: over a list from its beginning, over pieces and panels from the first. How many
+workers there are decides who makes a sum, never how: the same input gives the same bits with any number of threads.
 
 **Softmax regression** (`softmax_regression`) has few classes: panels of them would be mostly padding. So it is the
 other way round: pixels along the vectors, classes as rows of a tile, X read where it lies. Logits are dot products,

@@ -26,8 +26,8 @@ CLASSES = 5 if simd.REGISTERS == 32 else 2
 CACHE_LINE = 64
 # What the kernels take of the caller's weights as they lie; others are copied first.
 PLAIN = ("C", "ALIGNED", "WRITEABLE")
-# Fewer weights are packed by one thread: 784 x 400 take 0.2 ms, of an epoch of 100, and 3072 x 400 with two threads 0.4
-# ms in the place of 0.7.
+# Fewer weights are packed by one thread: 784 x 400 take 0.2 ms, of an epoch of 100, and 3072 x 400 with two threads 0.5
+# ms in the place of 0.8.
 MANY = 1 << 19
 
 
