@@ -18,9 +18,8 @@ from tests.problems import EPOCHS, make_problem
 ROOT = Path(__file__).parents[1]
 TIMEOUT_SECONDS = 120
 # Model, inputs, rows, rows of a batch. With 800 and 80 inputs X is read where it lies, with 1603 and 83 it is copied
-# and padded. Both take a batch of more than 128 rows in blocks, and
-# the network 1104 inputs in two pieces. Softmax regression shares out parts of at least 24
-# vectors of pixels: 800 floats have two, 1600 four.
+# and padded. Both take a batch of more than 128 rows in blocks, and the network 1104 inputs in two pieces. Softmax
+# regression shares out parts of at least 24 vectors of pixels: 800 floats have two, 1600 four.
 SHAPES = (
     ("softmax", 800, 103, 17),
     ("softmax", 1603, 703, 301),

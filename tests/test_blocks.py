@@ -1,9 +1,10 @@
 """The blocks that a batch of the network goes through in."""
 
+import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fastml.kernels.network_memory import BLOCK, BLOCK_BYTES, block_rows
+from fastml.kernels.network_memory import BLOCK, BLOCK_BYTES, PIECE, block_rows, piece_offsets
 from fastml.kernels.vectors import MASK_BITS
 
 PROPERTY = settings(max_examples=300, deadline=None, derandomize=True)
@@ -28,3 +29,17 @@ def test_blocks_stay_in_the_cache_and_are_as_equal_as_whole_masks_allow(batch, r
 @given(row_bytes=ROW_BYTES)
 def test_evaluation_has_whole_blocks_of_a_slice(row_bytes):
     assert BLOCK % block_rows(BLOCK, row_bytes) == 0
+
+
+@PROPERTY
+@given(input_dim=st.integers(1, 20_000))
+@example(input_dim=PIECE)
+@example(input_dim=PIECE + 1)
+def test_pieces_are_as_equal_as_whole_masks_allow(input_dim):
+    offsets = piece_offsets(input_dim)
+    sizes = np.diff(offsets)
+    assert (offsets % MASK_BITS == 0).all()
+    assert offsets[0] == 0
+    assert 0 <= offsets[-1] - input_dim < MASK_BITS
+    assert MASK_BITS <= sizes.min() <= sizes.max() <= min(PIECE, sizes.min() + MASK_BITS)
+    assert len(sizes) == -(-input_dim // PIECE)

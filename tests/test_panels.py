@@ -30,15 +30,6 @@ def test_panels_are_as_equal_as_whole_vectors_allow(dtype, columns):
     assert len(widths) == -(-offsets[-1] // panels.MOST_VECTORS)
 
 
-@DTYPES
-@PROPERTY
-@given(columns=st.integers(1, 2000))
-def test_columns_of_the_panels_are_all_columns(dtype, columns):
-    offsets = panels.panel_offsets(columns, dtype)
-    held = [range(columns)[piece] for piece in panels.panel_columns(offsets, columns, dtype)]
-    assert list(itertools.chain(*held)) == list(range(columns))
-
-
 @pytest.fixture(scope="module", params=[1, 3])
 def threads(request):
     """How many threads move weights, however few these are."""
@@ -68,8 +59,9 @@ def test_what_is_packed_comes_out_again(threads, dtype, shape, more_rows, layout
     assert packed.shape == (len(offsets) - 1, shape[0] + more_rows, width)
     assert packed.dtype == dtype
     # Each element lies in the panel, row and column that the module says; all else is zero.
-    for panel, columns in zip(packed, panels.panel_columns(offsets, shape[1], dtype), strict=True):
-        np.testing.assert_array_equal(panel[: shape[0], : columns.stop - columns.start], W[:, columns])
+    for panel, (begin, end) in zip(packed, itertools.pairwise(offsets * panels.lanes(dtype)), strict=True):
+        columns = W[:, begin:end]
+        np.testing.assert_array_equal(panel[: shape[0], : columns.shape[1]], columns)
     assert np.count_nonzero(packed) == np.count_nonzero(W)
     moved = np.full_like(packed, np.nan)
     copy(packed, moved)

@@ -12,7 +12,7 @@ from fastml.kernels.simd import (
     add_dot,
     add_outer_columns,
     add_outer_rows,
-    add_to,
+    add_stored,
     lanes_of,
     mask_tile,
     prefetch,
@@ -63,7 +63,7 @@ def tile_functions(rows, vectors):
 
     @compiled
     def add(X, W, i, h, terms, base, out):
-        store_tile(add_to(base, 1, 2, of_rows(X, W, i, h, terms, out)), out, 1, 2)
+        store_tile(add_stored(of_rows(X, W, i, h, terms, out), base, 1, 2), out, 1, 2)
 
     @compiled
     def relu(X, W, i, h, terms, out):

@@ -82,9 +82,7 @@ def pack(dtype: DTypeLike, W1: NDArray, W2: NDArray) -> Weights:
 
 def piece_offsets(input_dim: int) -> NDArray[np.int64]:
     """Return the pixel at which each piece of the pixels begins, and at the end their number in whole masks."""
-    masks = padded(input_dim, MASK_BITS) // MASK_BITS
-    pieces = padded(masks * MASK_BITS, PIECE) // PIECE
-    return np.arange(pieces + 1) * masks // pieces * MASK_BITS
+    return panels.offsets_of_parts(padded(input_dim, MASK_BITS) // MASK_BITS, PIECE // MASK_BITS) * MASK_BITS
 
 
 def unpack(packed: Weights, W1: NDArray, W2: NDArray) -> None:

@@ -4,7 +4,6 @@ A panel is up to `MOST_VECTORS` vectors of neighbouring columns of a matrix, sto
 reads is contiguous. BLAS packs at every call; here weights stay packed for as long as an epoch runs.
 """
 
-import itertools
 import math
 from collections.abc import Callable
 
@@ -62,19 +61,17 @@ def aligned_zeros(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray:
 
 
 def panel_offsets(columns: int, dtype: DTypeLike) -> NDArray[np.int64]:
-    """Return the vector at which each panel of a matrix begins, and at the end the number of vectors.
+    """Return the vector at which each panel of a matrix begins, and at the end the number of vectors."""
+    return offsets_of_parts(padded(columns, lanes(dtype)) // lanes(dtype), MOST_VECTORS)
 
-    The panels are as equal as whole vectors allow: 7 vectors are 4 + 3, not 5 + 2.
+
+def offsets_of_parts(size: int, most: int) -> NDArray[np.int64]:
+    """Return where each part of a size begins, and at the end the size: of up to most, and as equal as they can be.
+
+    7 vectors are 3 + 4, not 5 + 2.
     """
-    vectors = padded(columns, lanes(dtype)) // lanes(dtype)
-    panels = padded(vectors, MOST_VECTORS) // MOST_VECTORS
-    return np.arange(panels + 1) * vectors // panels
-
-
-def panel_columns(offsets: NDArray, columns: int, dtype: DTypeLike) -> list[slice]:
-    """Return the columns of the matrix that each panel holds."""
-    width = lanes(dtype)
-    return [slice(a * width, min(b * width, columns)) for a, b in itertools.pairwise(offsets)]
+    parts = padded(size, most) // most
+    return np.arange(parts + 1) * size // parts
 
 
 def pack(W: NDArray, rows: int, dtype: DTypeLike) -> NDArray:

@@ -182,18 +182,18 @@ def store_tile(typingctx, tile, A, i, j):
 
 
 @intrinsic
-def add_to(typingctx, A, i, j, tile):
-    """Return the tile A[i + r, j:] + tile[r]."""
+def add_stored(typingctx, tile, A, i, j):
+    """tile[r] += A[i + r, j:]."""
 
     def codegen(context, builder, sig, args):
-        A_, i_, j_, value = args
+        value, A_, i_, j_ = args
         for r, v, number in tile.registers():
             at = offset(builder, i_, r), offset(builder, j_, v * tile.vector.lanes)
             total = builder.fadd(load(context, builder, tile.vector, A, A_, *at), builder.extract_value(value, number))
             value = builder.insert_value(value, total, number)
         return value
 
-    return tile(A, types.intp, types.intp, tile), codegen
+    return tile(tile, A, types.intp, types.intp), codegen
 
 
 @intrinsic

@@ -20,7 +20,7 @@ from fastml.kernels.panels import CLASSES, aligned_zeros, padded, padded_size, s
 from fastml.kernels.simd import (
     add_dot,
     add_outer_rows,
-    add_to,
+    add_stored,
     lanes_of,
     prefetch_second,
     store_tile,
@@ -164,7 +164,7 @@ def outer_tiles(classes, vectors):
             asked = ahead[i | 1] if i | 1 < ahead.size else rows[i]
             prefetch_second(X, asked, j + i % vectors * lanes_of(total))
             tile = add_outer_rows(tile, bands, i // BAND * total.shape[0] + k, i % BAND, X, rows[i], j)
-        store_tile(add_to(total, k, j, tile), total, k, j)
+        store_tile(add_stored(tile, total, k, j), total, k, j)
 
     return outer_tiles
 

@@ -16,7 +16,7 @@ from fastml.kernels.simd import (
     add_dot,
     add_outer_columns,
     add_outer_rows,
-    add_to,
+    add_stored,
     lanes_of,
     mask_tile,
     prefetch,
@@ -113,7 +113,7 @@ def forward_tiles(vectors):
                 position = ask(ahead, position)
                 tile = add_outer_rows(tile, X, group, j, W1, j, 0)
             if q > 0:
-                tile = add_to(hidden, g * ROWS, 0, tile)
+                tile = add_stored(tile, hidden, g * ROWS, 0)
             if q == listed.shape[0] - 2:
                 tile = relu_tile(tile)
             store_tile(tile, hidden, g * ROWS, 0)
@@ -159,7 +159,7 @@ def update_tiles(vectors):
                 i = np.intp(rows[g, t])
                 position = ask(ahead, position)
                 tile = add_outer_columns(tile, X, i, g * ROWS, dhidden, i, 0)
-            store_tile(add_to(W1, g * ROWS, 0, tile), W1, g * ROWS, 0)
+            store_tile(add_stored(tile, W1, g * ROWS, 0), W1, g * ROWS, 0)
 
     return update_tiles
 
@@ -175,7 +175,7 @@ def class_tiles(vectors):
             tile = zero_tile(CLASSES, vectors, W2)
             for i in range(count):
                 tile = add_outer_rows(tile, dlogits[i // BAND], k, i % BAND, hidden, i, 0)
-            store_tile(add_to(W2, k, 0, tile), new_W2, k, 0)
+            store_tile(add_stored(tile, W2, k, 0), new_W2, k, 0)
 
     return class_tiles
 
