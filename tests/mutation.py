@@ -56,6 +56,7 @@ TESTS = {
     "slices.py": [["tests/test_slices.py"], BOTH, ["tests/test_streaming.py"], SHARED],
     "epochs.py": [BOTH, ["tests/test_checks.py"], ["tests/test_training.py"], SHARED],
     "evaluation.py": [BOTH, ["tests/test_checks.py"], ["tests/test_training.py"], SHARED],
+    "kernels/calls.py": [["tests/test_calls.py", "tests/test_team.py"], NETWORK, SHARED],
     "kernels/panels.py": [["tests/test_panels.py"], BOTH, SHARED],
     "kernels/pattern.py": [["tests/test_pattern.py"], NETWORK, SHARED],
     "kernels/rows.py": [["tests/test_rows.py"], NETWORK, SHARED],

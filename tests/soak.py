@@ -21,16 +21,17 @@ import numpy as np
 
 import fastml
 from fastml import slices
-from fastml.kernels import jit, network, panels, softmax, softmax_regression, team
+from fastml.kernels import calls, jit, network, panels, softmax, softmax_regression, tiles
 from tests import bits, reference
 from tests.problems import EPOCHS, LAYOUTS, X_DTYPES, assert_as_accurate_as_numpy, make_problem
 
 WARM_UP_CASES, REPORT_SECONDS = 200, 10
 MOST_GROWTH_MB = 5
-KERNELS = (network.work, softmax_regression.work, panels.move, softmax.judge, team.run_workers)
+TILES = tuple(kernel for kernels, _ in tiles.PRODUCTS for kernel in kernels)
+KERNELS = (network.work, softmax_regression.work, panels.move, softmax.judge, calls.run_workers, *TILES)
 # Each model, and what moves weights, is two kernels: X of 3 dtypes (the network has one for both of floats) with
-# weights of 2, or weights of 2. Logits are of 2.
-MOST_SIGNATURES = 2 * (3 * 2 + 2 * 2 + 2) + 2
+# weights of 2, or weights of 2. Logits are of 2. Of the products with tiles, for each width, two read X and two don't.
+MOST_SIGNATURES = 2 * (3 * 2 + 2 * 2 + 2) + 2 + panels.MOST_VECTORS * (2 * 2 * 2 + 2 * 2)
 # In units of the last place. What two orders of a sum differ by is amplified from batch to batch; a term that is
 # missing, or one too many, is thousands of times larger.
 SLACK = 1000
@@ -199,6 +200,8 @@ def compile_all():
         with two_threads, any_batch, any_weights:
             EPOCHS[model][0](problem.X, problem.y, *weights, **problem.settings)
         fastml.loss_err(weights[0][:, :3], np.zeros(64, int))
+        widths = tuple(range(1, panels.MOST_VECTORS + 1))
+        tiles.addresses_of(widths, np.dtype(dtype), np.dtype("uint8" if x_dtype == "uint8" else dtype))
 
 
 def train_epochs(watch, epochs):

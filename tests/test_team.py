@@ -7,20 +7,16 @@ import numpy as np
 import pytest
 
 from fastml.kernels import team
-from fastml.kernels.jit import OPTIONS, kernel
+from fastml.kernels.jit import apart
 from tests.compiled import compiled
 
 balance, own_share = map(compiled, (team.balance, team.own_share))
 WORKERS = numba.config.NUMBA_NUM_THREADS
 
-
-@pytest.fixture(autouse=True)
-def own_run_workers(monkeypatch):
-    """Leave that of the models with the signatures that models have, which other tests count."""
-    monkeypatch.setattr(team, "run_workers", numba.njit(parallel=True, **OPTIONS)(team.run_workers.py_func))
+pytestmark = pytest.mark.usefixtures("own_run_workers")
 
 
-@kernel
+@apart
 def count_off(together, steps, seen, taken, worker, workers):
     """In each step write a number of its own, meet, and add up what all have written; then take what there is."""
     if not team.assemble(together, workers):
@@ -46,8 +42,13 @@ def run_count_off(workers, steps=1000):
 
 def test_workers_see_what_all_have_written_before_they_meet():
     numba.set_num_threads(WORKERS)
-    sums, steps = run_count_off(WORKERS)
-    assert sums.tolist() == [WORKERS * steps] * WORKERS
+    # A thread may come too late, where other processes have its core: then one does the work alone, as it should.
+    for _ in range(100):
+        sums, steps = run_count_off(WORKERS)
+        if sums.tolist() == [WORKERS * steps] * WORKERS:
+            return
+        assert sums.tolist() == [steps] + [0] * (WORKERS - 1)
+    pytest.fail("the workers never came together")
 
 
 def test_where_not_all_come_one_does_the_work_alone():

@@ -46,7 +46,7 @@ def network_batch():
     """Return what the steps of the network take."""
     batch, weights, scratch = after_a_batch(network, HIDDEN_DIM)
     own = network_memory.Scratch(*(memory[0] for memory in scratch))
-    return batch, weights, own._replace(order=own.order[0], masks=own.masks[0])
+    return batch, weights, own._replace(order=own.order[0], masks=own.masks[0], tiles=scratch.tiles)
 
 
 def softmax_regression_batch():
@@ -69,11 +69,10 @@ def list_pixels(batch, weights, own):
 
 
 def forward_tiles(batch, weights, own):
-    X, ahead = (as_numbers(batch.X, own.X), own.table), tiles.Ahead(batch.X, 0, 0, 0)
+    X, ahead = (as_numbers(batch.X, own.X), own.table), tiles.Ahead(batch.X, np.intp(0), np.intp(0), np.intp(0))
     for p in range(weights.offsets.size - 1):
-        width = weights.offsets[p + 1] - weights.offsets[p]
         listed, W1, hidden, begins = own.pixels_listed[:2], weights.W1[p], own.hidden[p], own.begins
-        tiles.forward_tiles(width, X, own.order, own.pixels, listed, 0, W1, hidden, 0, GROUPS, begins, ahead)
+        tiles.forward_tiles(own.tiles, p, X, own.order, own.pixels, listed, 0, W1, hidden, 0, GROUPS, begins, ahead)
 
 
 def logit_tiles(batch, weights, own):
@@ -97,24 +96,23 @@ def list_rows(batch, weights, own):
 
 def dhidden_tiles(batch, weights, own):
     for p in range(weights.offsets.size - 1):
-        width = weights.offsets[p + 1] - weights.offsets[p]
         W2, hidden = weights.W2[0, p], own.hidden[p]
-        tiles.dhidden_tiles(width, own.logits, weights.num_classes, W2, hidden, own.dhidden[0], own.order, GROUPS)
+        tiles.dhidden_tiles(
+            own.tiles, p, own.logits, weights.num_classes, W2, hidden, own.dhidden[0], own.order, GROUPS
+        )
 
 
 def update_tiles(batch, weights, own):
     groups = weights.W1.shape[1] // ROWS
-    X, ahead = (as_numbers(batch.X, own.X), own.table), tiles.Ahead(batch.X, 0, 0, 0)
+    X, ahead = (as_numbers(batch.X, own.X), own.table), tiles.Ahead(batch.X, np.intp(0), np.intp(0), np.intp(0))
     for p in range(weights.offsets.size - 1):
-        width = weights.offsets[p + 1] - weights.offsets[p]
         listed, W1, dhidden, begins = own.rows_listed, weights.W1[p], own.dhidden[0], own.begins
-        tiles.update_tiles(width, X, own.rows, listed, dhidden, W1, 0, groups, begins, ahead)
+        tiles.update_tiles(own.tiles, p, X, own.rows, listed, dhidden, W1, 0, groups, begins, ahead)
 
 
 def class_tiles(batch, weights, own):
     for p in range(weights.offsets.size - 1):
-        width = weights.offsets[p + 1] - weights.offsets[p]
-        tiles.class_tiles(width, own.logits, BATCH, own.hidden[p], weights.W2[0, p], weights.W2[1, p])
+        tiles.class_tiles(own.tiles, p, own.logits, BATCH, own.hidden[p], weights.W2[0, p], weights.W2[1, p])
 
 
 def exp_of_pixels(batch, weights, own):

@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import importlib
-import itertools
 import os
 import threading
 from collections.abc import Callable
@@ -12,11 +11,8 @@ from functools import cache
 from pathlib import Path
 
 import numba
-from numba import types
-from numba.core import cgutils
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.compiler_lock import global_compiler_lock
-from numba.extending import intrinsic
 
 OPTIONS = {
     # Sums may be reordered and contracted to FMA; NaN and infinity must stay what IEEE 754 says, so never nnan or ninf.
@@ -146,68 +142,19 @@ def helper(py_func: Callable) -> Callable:
     return numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)(py_func)
 
 
-def inlined(py_func: Callable) -> Callable:
-    """Compile what has one caller as a piece of it.
-
-    A helper is compiled with all that it calls, and again in each caller: for the two regions of the network, which
-    call nearly everything, that made 1.4 s of 16.9.
-    """
-    return numba.njit(inline="always", no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)(py_func)
-
-
 def kernel(py_func: Callable) -> Callable:
     """Compile what Python or `call_at` calls, serial loops only, with a cache on disk where it can be written."""
     return cached(numba.njit(**OPTIONS)(py_func))
 
 
+def apart(py_func: Callable) -> Callable:
+    """Compile what only `call_at` calls, when it is needed, with a cache on disk where it can be written."""
+    return cached(helper(py_func))
+
+
 def parallel_kernel(py_func: Callable) -> Callable:
     """Compile what Python calls under `parallel_lock`, with a cache on disk where a directory can be written."""
     return cached(numba.njit(parallel=True, **OPTIONS)(py_func))
-
-
-@intrinsic
-def call_at(typingctx, address, arguments):
-    """Call the function whose machine code for arguments of these types is at an address, with a tuple of them.
-
-    What a parallel region calls Numba compiles again for the region, for two wrappers around it, and for the function
-    that the region is in. A cold `nn_epoch` took 15.5 s so, and takes 11 with the workers' part apart.
-    """
-    wanted = tuple(types.unliteral(argument) for argument in arguments)
-
-    def codegen(context, builder, signature, values):
-        pointer = context.call_conv.get_function_type(types.none, wanted).as_pointer()
-        pointer = builder.inttoptr(values[0], pointer)
-        # Kernels raise nothing: what the call says of that is not looked at.
-        context.call_conv.call_function(builder, pointer, types.none, wanted, cgutils.unpack_tuple(builder, values[1]))
-        return context.get_dummy_value()
-
-    return types.void(address, arguments), codegen
-
-
-def flat(arguments: tuple) -> tuple:
-    """Return arguments with the fields of tuples in their place, as machine code has them.
-
-    Numba takes tuples into a parallel region, but not tuples in tuples.
-    """
-    fields = (flat(argument) if isinstance(argument, tuple) else (argument,) for argument in arguments)
-    return tuple(itertools.chain.from_iterable(fields))
-
-
-addresses: dict[tuple, int] = {}
-
-
-def address_of(function: Callable, *arguments) -> int:
-    """Return where the machine code of a kernel is for arguments of such types, for `call_at`.
-
-    Types that come together with dtypes are looked up by these: to ask Numba for all of them takes 0.3 ms.
-    """
-    key = function, *(argument.dtype for argument in flat(arguments) if hasattr(argument, "dtype"))
-    if key not in addresses:
-        signature = tuple(types.unliteral(numba.typeof(argument)) for argument in arguments)
-        function.compile(signature)
-        compiled = function.overloads[signature]
-        addresses[key] = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
-    return addresses[key]
 
 
 def cached(dispatcher: Callable) -> Callable:

@@ -18,7 +18,7 @@ rows backward has to pack again.
 
 import numpy as np
 
-from fastml.kernels.jit import inlined, kernel
+from fastml.kernels.jit import apart, helper
 from fastml.kernels.network_memory import BLOCK, as_read, own_scratch, pack, row_multiple, scratch, unpack
 from fastml.kernels.panels import ROWS, add_up, copy, first_tile, padded_size, share
 from fastml.kernels.pattern import list_pixels, list_rows
@@ -52,7 +52,7 @@ __all__ = ["BLOCK", "as_read", "pack", "row_multiple", "run", "scratch", "unpack
 FORWARD, BACKWARD, JUDGE = 0, 1, 2
 
 
-@inlined
+@helper
 def forward(X, labels, ahead, weights, W2, at, own, turn, worker, workers):
     """Write hidden and the partial logits of a worker's tiles of a block, from row `at` of the batch on."""
     offsets, pieces, groups = weights.offsets, weights.pieces, padded_size(labels.size, ROWS) // ROWS
@@ -71,12 +71,14 @@ def forward(X, labels, ahead, weights, W2, at, own, turn, worker, workers):
             width, hidden = offsets[p + 1] - offsets[p], own.hidden[p % own.hidden.shape[0], at:]
             first, last = first_tile(begins, offsets[p], width, low), first_tile(begins, offsets[p], width, high)
             now = ahead_from(ahead, offsets[p] * begins[-1], width, low, high)
-            forward_tiles(width, X, own.order, own.pixels, listed, q, weights.W1[p], hidden, first, last, begins, now)
+            forward_tiles(
+                own.tiles, p, X, own.order, own.pixels, listed, q, weights.W1[p], hidden, first, last, begins, now
+            )
             if q == pieces.size - 2:
                 logit_tiles(width, hidden, W2[p], own.partial[p, at // BAND :], first, last)
 
 
-@inlined
+@helper
 def backward(X, labels, ahead, rate, weights, W2, new_W2, at, own, verdicts, turn, worker, workers):
     """Make dlogits and dhidden of a block, and add to a worker's tiles of the weights.
 
@@ -106,17 +108,19 @@ def backward(X, labels, ahead, rate, weights, W2, new_W2, at, own, verdicts, tur
             dhidden = own.dhidden[p % own.dhidden.shape[0]]
             first, last = first_tile(begins, offsets[p], width, low), first_tile(begins, offsets[p], width, high)
             if q == 0 and first < last:
-                dhidden_tiles(width, own.logits, weights.num_classes, W2[p], hidden, dhidden, own.order, groups)
+                dhidden_tiles(own.tiles, p, own.logits, weights.num_classes, W2[p], hidden, dhidden, own.order, groups)
             if q == 0 and first_panel <= p < last_panel:
                 before = W2[p] if at == 0 else new_W2[p]
-                class_tiles(width, own.logits, count, hidden, before, new_W2[p])
+                class_tiles(own.tiles, p, own.logits, count, hidden, before, new_W2[p])
             first, last = max(first, pieces[q] // ROWS), min(last, pieces[q + 1] // ROWS)
             if first < last:
                 now = ahead_from(ahead, offsets[p] * begins[-1], width, low, high)
-                update_tiles(width, X, own.rows, own.rows_listed, dhidden, weights.W1[p], first, last, begins, now)
+                update_tiles(
+                    own.tiles, p, X, own.rows, own.rows_listed, dhidden, weights.W1[p], first, last, begins, now
+                )
 
 
-@inlined
+@helper
 def work_region(region, X, rows, labels, rate, scale, weights, scratch, verdicts, before, turn, worker, workers):
     """Do a worker's part of a region, for the rows of a batch or, to judge them, any rows; before them are others."""
     source = turn // 2 % 2
@@ -172,7 +176,7 @@ def work_region(region, X, rows, labels, rate, scale, weights, scratch, verdicts
                 )
 
 
-@kernel
+@apart
 def work(X, rows, labels, batch, rate, short_rate, scale, learn, weights, scratch, verdicts, worker, workers):
     """Do a worker's part of a slice."""
     if not assemble(scratch.team, workers):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastml.kernels import jit, simd
-from fastml.kernels.jit import helper, kernel
+from fastml.kernels.jit import apart, helper
 from fastml.kernels.simd import lanes_of
 from fastml.kernels.team import run_apart
 
@@ -100,7 +100,7 @@ def move_all(W: NDArray, panels: NDArray, offsets: NDArray, into: bool) -> None:
     run_apart(move, threads, (W, panels, offsets, into))
 
 
-@kernel
+@apart
 def move(W, panels, offsets, into, worker, workers):
     """Write a worker's rows of W to panels, padded with zeros, or those of panels to W."""
     first, last = share(panels.shape[1], worker, workers)

@@ -7,7 +7,7 @@ images of them as floats took 15 us, of the 190 of a batch, to mark the bytes ta
 import numpy as np
 from numba.extending import overload
 
-from fastml.kernels.jit import helper, inlined
+from fastml.kernels.jit import helper
 from fastml.kernels.panels import copy, padded_size
 from fastml.kernels.pattern import mask_row
 from fastml.kernels.vectors import MASK_BITS, as_numbers, convert
@@ -78,14 +78,14 @@ def need_no_packing(X, scale, input_dim, packed, table):
     return X.shape[1] == input_dim * packed.itemsize and input_dim % MASK_BITS == 0 and scales
 
 
-@inlined
+@helper
 def pack_rows(X, rows, scale, input_dim, packed):
     """Pack X[rows]."""
     for i in range(rows.size):
         pack_row(X, rows[i], X.shape[1] // input_dim, scale, packed, i)
 
 
-@inlined
+@helper
 def mark_rows(X, rows, scale, input_dim, stay, block_X, packed, masks):
     """Mark the pixels of X[rows] that are not zero; block_X are these rows, packed here if they don't stay."""
     for i in range(rows.size):

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastml.kernels import panels
-from fastml.kernels.jit import helper, kernel
+from fastml.kernels.jit import apart, helper
 from fastml.kernels.panels import CLASSES, aligned_zeros, padded, padded_size, share
 from fastml.kernels.simd import (
     add_dot,
@@ -239,7 +239,7 @@ def learn_block(X, rows, labels, ahead, rate, scale, weights, scratch, turn, tot
     add_gradient(X, rows, ahead, logits, begin, end, total)
 
 
-@kernel
+@apart
 def work(X, rows, labels, batch, rate, short_rate, scale, learn, weights, scratch, verdicts, worker, workers):
     """Do a worker's part of a slice."""
     if not assemble(scratch.team, workers):

@@ -11,15 +11,14 @@ from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from fastml.kernels import jit
-from fastml.kernels.jit import address_of, call_at, flat, helper, parallel_kernel
+from fastml.kernels import calls, jit
+from fastml.kernels.jit import helper
 from fastml.kernels.simd import INT32, IS_X86, call, element
 
 # Who waits looks so many times before it lets other threads have its core, each time it looks again: some 30 us.
@@ -246,31 +245,16 @@ def meet_balanced(team, turn, began, worker, workers):
         meet(team, worker, workers)
 
 
-@parallel_kernel
-def run_workers(address, arguments, workers):
-    """Call the function at an address for each worker, for all at the same time."""
-    for worker in numba.prange(workers):
-        call_at(address, (*arguments, np.intp(worker), workers))
-
-
 def run_apart(work: Callable, workers: int, arguments: tuple) -> None:
     """Run work(*arguments, worker, workers) for each worker; none waits for another, so some may be one thread."""
-    if workers == 1:
-        work(*arguments, 0, 1)
-        return
     with jit.parallel_lock:
-        run_workers(address_of(work, *arguments, 0, workers), flat(arguments), workers)
+        calls.run(work, workers, arguments)
 
 
 def run_team(work: Callable, team: Team, workers: int, arguments: tuple) -> None:
-    """Run work(*arguments, worker, workers) for each worker, or with one alone where not all come together.
-
-    One alone needs no region, and is called from Python: that takes 7 us, through the region 24.
-    """
+    """Run work(*arguments, worker, workers) for each worker, or with one alone where not all come together."""
     team.counters[...] = 0
-    if workers > 1:
-        run_workers(address_of(work, *arguments, 0, workers), flat(arguments), workers)
-        if team.counters[-2, 0] == workers:
-            return
+    calls.run(work, workers, arguments)
+    if workers > 1 and team.counters[-2, 0] != workers:
         team.counters[...] = 0
-    work(*arguments, 0, 1)
+        calls.run(work, 1, arguments)

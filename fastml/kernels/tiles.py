@@ -4,13 +4,17 @@ All are one micro-kernel, the outer product that is added to a tile of `ROWS` ro
 wide; they differ in what the rows are and where the sum goes.
 """
 
+from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
+from numba import from_dtype, types
 from numba.np.unsafe.ndarray import to_fixed_tuple
 from numpy.typing import NDArray
 
-from fastml.kernels.jit import helper
+from fastml.kernels.calls import address_for, call_at
+from fastml.kernels.jit import apart, helper
 from fastml.kernels.panels import CLASSES, MOST_VECTORS, ROWS, padded_size
 from fastml.kernels.simd import (
     add_dot,
@@ -67,34 +71,62 @@ def ask(ahead, position):
     return position + ahead.step
 
 
-def by_width(make):
-    """Return a function whose first argument chooses between make(1), make(2) ... make(MOST_VECTORS).
+# The kernels of each product, one for each width, and what types its arguments are of.
+PRODUCTS: list[tuple[tuple[Callable, ...], Callable[..., tuple]]] = []
 
-    The number of vectors of a tile is a part of its type, so each width is compiled on its own.
+
+def by_width(signature):
+    """Return a decorator of make: it gives a product that calls make(vectors) as wide as a panel is, at an address.
+
+    The number of vectors of a tile is a part of its type, so each width is compiled on its own, and when the first
+    network has panels of it: few have of more than one. All of them took a third of the time of a cold `nn_epoch`.
     """
-    one, two, three, four, five = (make(min(vectors, MOST_VECTORS)) for vectors in range(1, 6))
 
-    @helper
-    def choose(width, *arguments):
-        if width == 1:
-            one(*arguments)
-        elif width == 2:
-            two(*arguments)
-        elif width == 3:
-            three(*arguments)
-        elif width == 4:
-            four(*arguments)
-        else:
-            five(*arguments)
+    def decorate(make):
+        number = len(PRODUCTS)
+        PRODUCTS.append((tuple(kernel_of(make, vectors) for vectors in range(1, MOST_VECTORS + 1)), signature))
 
-    return choose
+        @helper
+        def product(addresses, p, *arguments):
+            call_at(addresses[number, p], arguments)
+
+        return product
+
+    return decorate
 
 
-@by_width
+def kernel_of(make, vectors):
+    """Return the kernel of a product for a width, whose file of machine code no other width has.
+
+    In a file of them all, two processes that save at the same moment could take one for the other: they differ in
+    nothing that is looked at.
+    """
+    product = make(vectors)
+    product.__qualname__ = f"{product.__name__}_{vectors}"
+    return apart(product)
+
+
+@cache
+def addresses_of(widths: tuple[int, ...], dtype: np.dtype, x_dtype: np.dtype) -> NDArray[np.int64]:
+    """Return where the machine code of each product is for each panel of some widths, (products, panels)."""
+    number, of_X = from_dtype(dtype), from_dtype(x_dtype)
+    X = types.Tuple((types.Array(of_X, 2, "C", readonly=True), number[::1]))
+    found = [
+        [address_for(kernels[width - 1], signature(X, number[:, ::1])) for width in widths]
+        for kernels, signature in PRODUCTS
+    ]
+    return np.array(found, np.int64)
+
+
+# Types of what all products read: numbers of rows or groups, lists of them, and what X is asked for.
+COUNT, COUNTS, LISTED, LISTS = types.intp, types.int64[::1], types.int64[:, ::1], types.int32[:, ::1]
+AHEAD = types.NamedTuple((types.Array(types.uint8, 2, "C", readonly=True), COUNT, COUNT, COUNT), Ahead)
+
+
+@by_width(lambda X, W: (X, COUNTS, LISTS, LISTED, COUNT, W, W, COUNT, COUNT, COUNTS, AHEAD))
 def forward_tiles(vectors):
     """Make the forward product of panels of a number of vectors."""
 
-    @helper
     def forward_tiles(X, order, pixels, listed, q, W1, hidden, first, last, begins, ahead):
         """Write hidden = relu(X[order] W1) for groups of rows first to last of a panel.
 
@@ -121,11 +153,10 @@ def forward_tiles(vectors):
     return forward_tiles
 
 
-@by_width
+@by_width(lambda X, W: (W.copy(ndim=3), COUNT, W, W, W, COUNTS, COUNT))
 def dhidden_tiles(vectors):
     """Make the product that takes dlogits back to the hidden units."""
 
-    @helper
     def dhidden_tiles(dlogits, num_classes, W2, hidden, dhidden, order, groups):
         """Write dhidden[order] = (dlogits W2^T) * (hidden > 0) for that many groups of rows of a panel."""
         for g in range(groups):
@@ -138,11 +169,10 @@ def dhidden_tiles(vectors):
     return dhidden_tiles
 
 
-@by_width
+@by_width(lambda X, W: (X, LISTS, COUNTS, W, W, COUNT, COUNT, COUNTS, AHEAD))
 def update_tiles(vectors):
     """Make the update of W1."""
 
-    @helper
     def update_tiles(X, rows, listed, dhidden, W1, first, last, begins, ahead):
         """Update W1 += X^T dhidden for groups of pixels first to last of a panel."""
         for g in range(first, last):
@@ -164,11 +194,10 @@ def update_tiles(vectors):
     return update_tiles
 
 
-@by_width
+@by_width(lambda X, W: (W.copy(ndim=3), COUNT, W, W, W))
 def class_tiles(vectors):
     """Make the update of W2."""
 
-    @helper
     def class_tiles(dlogits, count, hidden, W2, new_W2):
         """Write new_W2 = W2 + dlogits^T hidden, over count rows, for a panel."""
         for k in range(0, W2.shape[0], CLASSES):
