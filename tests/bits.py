@@ -17,16 +17,20 @@ from tests.problems import EPOCHS, make_problem
 
 ROOT = Path(__file__).parents[1]
 TIMEOUT_SECONDS = 120
-# Model, inputs, rows, rows of a batch. With 800 and 80 inputs X is read where it lies, with 1603 and 83 it is copied
-# and padded. Both take a batch of more than 128 rows in blocks, and the network 1104 inputs in two pieces. Softmax
+# Model, inputs, hidden units, rows, rows of a batch. With 800 and 80 inputs X is read where it lies, with 1603 and 83
+# it is copied and padded. Both take a batch of more than 128 rows in blocks, and the network 1104 inputs in two pieces;
+# of 20 hidden units it shares out such a batch by rows, but of the last batch one worker may have no row. Softmax
 # regression shares out parts of at least 24 vectors of pixels: 800 floats have two, 1600 four.
 SHAPES = (
-    ("softmax", 800, 103, 17),
-    ("softmax", 1603, 703, 301),
-    ("nn", 83, 103, 17),
-    ("nn", 83, 703, 301),
-    ("nn", 80, 703, 301),
-    ("nn", 1104, 303, 151),
+    ("softmax", 800, 0, 103, 17),
+    ("softmax", 1603, 0, 703, 301),
+    ("nn", 83, 131, 103, 17),
+    ("nn", 83, 131, 703, 301),
+    ("nn", 80, 131, 703, 301),
+    ("nn", 1104, 131, 303, 151),
+    ("nn", 83, 20, 703, 301),
+    ("nn", 80, 20, 703, 301),
+    ("nn", 1104, 20, 303, 151),
 )
 
 
@@ -94,10 +98,10 @@ def digest(arrays):
 def digests(disturb=None):
     """Return the digests of weights after three epochs, losses, errors and predictions; disturb changes a problem."""
     found = {}
-    for model, input_dim, rows, batch in SHAPES:
+    for model, input_dim, hidden_dim, rows, batch in SHAPES:
         for dtype in ("float32", "float64"):
             for x_dtype in ("uint8", "float32"):
-                problem = make_problem(rows, input_dim, 131, 7, batch=batch, dtype=x_dtype, seed=3)
+                problem = make_problem(rows, input_dim, max(hidden_dim, 1), 7, batch=batch, dtype=x_dtype, seed=3)
                 if disturb is not None:
                     disturb(problem)
                 weights = problem.weights(model, dtype)
@@ -110,7 +114,9 @@ def digests(disturb=None):
                     fastml.predict(problem.X, *weights, scale=scale),
                     fastml.predict_proba(problem.X, *weights, scale=scale),
                 )
-                found[f"{model}, {rows} x {input_dim} of {x_dtype}, weights of {dtype}"] = digest(results)
+                found[f"{model} {input_dim}-{hidden_dim}, {rows} rows of {x_dtype}, weights of {dtype}"] = digest(
+                    results
+                )
     return found
 
 

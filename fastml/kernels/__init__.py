@@ -40,7 +40,9 @@ line that the workers share, by what each took for its piece before: cores are n
 other users. So each keeps nearly the same panels of weights from batch to batch, in its own cache. What all of them
 need of a batch, its rows, patterns, logits and dlogits, each reads or makes for itself: what one core writes and
 another reads travels slower than it is made. Large batches go through a region in blocks of rows that stay in the
-cache as well, and of many pixels first one piece goes through all panels, then the next.
+cache as well, and of many pixels first one piece goes through all panels, then the next. Where a batch has many more
+rows than there are hidden units, X is more to read than weights: then each worker has some rows in forward, some pixels
+in backward, and all panels.
 
 **Why sums keep one order.** Floating-point sums depend on their order. Here each sum is made by one worker, in an order
 that the shapes and the data fix: over a list from its beginning, over pieces and panels from the first. How many

@@ -11,6 +11,9 @@ Hidden units and weights are shared out by panels. What every worker needs of th
 patterns, logits and dlogits, each makes for itself: lines that two cores write and read in turn cost more than to make
 them twice. Two workers that shared the packing of 100 rows took 45 us for it, one alone 44.
 
+Of many rows and few hidden units that would read all of X in every core, twice. There forward is shared out by rows,
+with all panels, and backward by pixels, with all panels too: X is read in one core, and the weights travel.
+
 In each region a batch of many rows goes through in blocks, and of each block the pixels go in pieces through all
 panels, one piece after the other: all of X together would not stay in a cache, nor a panel of very many pixels. Packed
 rows backward has to pack again.
@@ -53,23 +56,27 @@ FORWARD, BACKWARD, JUDGE = 0, 1, 2
 
 
 @helper
-def forward(X, labels, ahead, weights, W2, at, own, turn, worker, workers):
-    """Write hidden and the partial logits of a worker's tiles of a block, from row `at` of the batch on."""
+def forward(X, labels, ahead, weights, W2, at, own, first_group, last_group, turn, worker, workers):
+    """Write hidden and the partial logits of a worker's tiles of a block, from row `at` of the batch on.
+
+    Of groups of rows before the first and from the last on nothing is listed, and nothing written.
+    """
     offsets, pieces, groups = weights.offsets, weights.pieces, padded_size(labels.size, ROWS) // ROWS
     sort_by_label(labels, own.labels_begin[: weights.num_classes + 1], own.order)
     for i in range(labels.size, groups * ROWS):
         # Rows that are not there to fill the last group are the last row once more: the same is written twice.
         own.order[i] = own.order[labels.size - 1]
-    for g in range(groups):
-        list_pixels(own.masks, own.order, g, pieces, own.pixels, own.pixels_listed)
-    begins = own.begins[: groups + 1]
-    listed = own.pixels_listed
+    begins, listed = own.begins[: groups + 1], own.pixels_listed
+    listed[pieces.size - 1] = 0
+    for g in range(first_group, last_group):
+        list_pixels(own.masks, own.order, g, pieces, own.pixels, listed)
     add_up(listed[pieces.size - 1], TILE_OVERHEAD, begins)
     low, high = own_share(own.team, turn, offsets[-1] * begins[-1], worker, workers)
     for q in range(pieces.size - 1):
         for p in range(offsets.size - 1):
             width, hidden = offsets[p + 1] - offsets[p], own.hidden[p % own.hidden.shape[0], at:]
             first, last = first_tile(begins, offsets[p], width, low), first_tile(begins, offsets[p], width, high)
+            first, last = max(first, first_group), min(last, last_group)
             now = ahead_from(ahead, offsets[p] * begins[-1], width, low, high)
             forward_tiles(
                 own.tiles, p, X, own.order, own.pixels, listed, q, weights.W1[p], hidden, first, last, begins, now
@@ -94,13 +101,18 @@ def backward(X, labels, ahead, rate, weights, W2, new_W2, at, own, verdicts, tur
             softmax_band(own.logits[b], weights.num_classes)
         last = min((b + 1) * BAND, groups * ROWS)
         dlogits_band(own.logits[b], labels, own.order, b * BAND, last, rate, weights.num_classes)
-    for g in range(pixel_groups):
+    begins, first_group, last_group, part, parts = own.begins[: pixel_groups + 1], 0, pixel_groups, worker, workers
+    if own.by_rows:
+        # Of pixels that are another worker's no rows are listed: all tiles are ours, and theirs have nothing to do.
+        first_group, last_group = own_share(own.team, turn, pixel_groups, worker, workers)
+        part, parts = np.intp(0), np.intp(1)
+        own.rows_listed[:] = 0
+    for g in range(first_group, last_group):
         own.rows_listed[g] = list_rows(own.masks, count, g, own.rows)
-    begins = own.begins[: pixel_groups + 1]
     if at == 0:
         # Of the first block, for all: no tile of W1 may change its owner between two blocks of a batch.
         add_up(own.rows_listed, TILE_OVERHEAD, begins)
-    low, high = own_share(own.team, turn, offsets[-1] * begins[-1], worker, workers)
+    low, high = own_share(own.team, turn, offsets[-1] * begins[-1], part, parts)
     first_panel, last_panel = share(offsets.size - 1, worker, workers)
     for q in range(pieces.size - 1):
         for p in range(offsets.size - 1):
@@ -129,11 +141,20 @@ def work_region(region, X, rows, labels, rate, scale, weights, scratch, verdicts
     if region == JUDGE:
         # Each takes whole blocks, in the place of tiles of one block: nothing is made twice, and nobody waits.
         part, parts, team = np.intp(0), np.intp(1), worker
+    low, high = np.intp(0), padded_size(rows.size, ROWS) // ROWS
+    if region == FORWARD and scratch.by_rows:
+        low, high = own_share(scratch.team, turn, high, worker, workers)
+        part, parts = np.intp(0), np.intp(1)
     number = take(scratch.team) if region == JUDGE else 0
     while number * size < rows.size:
         start = number * size
         number = take(scratch.team) if region == JUDGE else number + 1
         own = own_scratch(scratch, worker, team, 0 if region == JUDGE else start // size)
+        first_group, last_group = np.intp(0), padded_size(min(size, rows.size - start), ROWS) // ROWS
+        if region == FORWARD and own.by_rows:
+            first_group, last_group = max(low - start // ROWS, first_group), min(high - start // ROWS, last_group)
+            if first_group >= last_group:
+                continue
         block, block_labels = rows[start : start + size], labels[start : start + size]
         block_verdicts = verdicts_from(verdicts, before + start)
         neighbours = are_neighbours(block)
@@ -144,7 +165,8 @@ def work_region(region, X, rows, labels, rate, scale, weights, scratch, verdicts
         follows = block[-1] + 1 + ((workers - 1) * size if region == JUDGE else 0)
         ahead = Ahead(X, follows, np.intp(0), block.size * X.shape[1] if neighbours else np.intp(0))
         if region == BACKWARD:
-            if rows.size > size and not stays:
+            # One block is still there, unless another worker had all of its rows.
+            if (rows.size > size or own.by_rows) and not stays:
                 pack_rows(X, block, scale, weights.input_dim, own.X)
             backward(
                 (block_X, own.table),
@@ -158,16 +180,29 @@ def work_region(region, X, rows, labels, rate, scale, weights, scratch, verdicts
                 own,
                 block_verdicts,
                 turn,
-                part,
-                parts,
+                worker,
+                workers,
             )
         else:
-            if region == FORWARD and start + size >= rows.size:
+            if region == FORWARD and start + size >= min(high * ROWS, rows.size):
                 # Nothing to ask for: backward begins with the first of these rows, in a small batch the ones at hand.
                 ahead = Ahead(X, rows[0], np.intp(0), np.intp(0))
             mark_rows(X, block, scale, weights.input_dim, stays, block_X, own.X, own.masks)
             at = start if region == FORWARD else 0
-            forward((block_X, own.table), block_labels, ahead, weights, W2, at, own, turn, part, parts)
+            forward(
+                (block_X, own.table),
+                block_labels,
+                ahead,
+                weights,
+                W2,
+                at,
+                own,
+                first_group,
+                last_group,
+                turn,
+                part,
+                parts,
+            )
         if region == JUDGE:
             for b in range(padded_size(block.size, BAND) // BAND):
                 add_partial_logits(own.partial, b, own.logits[b])
