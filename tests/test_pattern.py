@@ -12,7 +12,9 @@ DENSITIES = pytest.mark.parametrize("density", [0, 0.1, 1])
 SIZES = pytest.mark.parametrize("rows", [1, 4, 17, 100])
 INPUTS = pytest.mark.parametrize("input_dim", [1, 15, 16, 17, 83, 784])
 UNTOUCHED = -7
-mask_row, list_pixels, list_rows = map(compiled, (pattern.mask_row, pattern.list_pixels, pattern.list_rows))
+mask_row, sort_rows, list_pixels, list_rows = map(
+    compiled, (pattern.mask_row, pattern.sort_rows, pattern.list_pixels, pattern.list_rows)
+)
 
 
 def make_rows(rows, input_dim, density):
@@ -95,3 +97,15 @@ def test_rows_of_a_group_of_pixels(density, input_dim, rows):
     groups = padded(input_dim, ROWS) // ROWS
     found = listed(list_rows, groups, padded(rows, MASK_BITS), masks_of(X), rows)
     assert found == [np.flatnonzero(X[:, g * ROWS : (g + 1) * ROWS].any(axis=1)).tolist() for g in range(groups)]
+
+
+@SIZES
+@pytest.mark.parametrize("most", [1, 3, 256])
+def test_rows_are_sorted_by_label_then_by_a_mask_then_as_they_come(rows, most):
+    random = np.random.default_rng(rows + most)
+    labels = random.integers(most, size=rows)
+    masks = random.choice(np.array([0, 1, 40_000, 65_535], np.uint16), (49, padded(rows, MASK_BITS)))
+    order, keys = np.full(rows + 1, UNTOUCHED), np.zeros(rows, np.int32)
+    sort_rows(labels, masks, keys, order)
+    signed = np.where(labels < 128, labels, labels - 256)
+    assert order.tolist() == [*np.lexsort((masks[36, :rows], signed)), UNTOUCHED]

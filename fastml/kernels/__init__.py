@@ -13,8 +13,8 @@ panels of up to 5 vectors of hidden units, a row of 80 floats behind the other, 
 it ends. Hidden units, and what comes back to them, have the same form.
 
 **Pattern** (`pattern`). Of MNIST's pixels 19 % are not zero, and what is not multiplied takes no time. A tile of 4 rows
-walks a list of the pixels where one of its rows is not zero (34 % of them: rows of one label are taken together, since
-digits of one class share many of their zeros), the tile that updates the weights of 4 pixels a list of the rows where
+walks a list of the pixels where one of its rows is not zero (33 % of them: rows of one label that look alike are taken
+together, since they share many of their zeros), the tile that updates the weights of 4 pixels a list of the rows where
 one of the pixels is not zero (28 %). Masks of 16 bits and one instruction that compresses a vector make the lists.
 There is no other path: where nothing is zero the lists are full, and cost little.
 

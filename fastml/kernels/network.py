@@ -24,7 +24,7 @@ import numpy as np
 from fastml.kernels.jit import apart, helper
 from fastml.kernels.network_memory import BLOCK, as_read, own_scratch, pack, row_multiple, scratch, unpack
 from fastml.kernels.panels import ROWS, add_up, copy, first_tile, padded_size, share
-from fastml.kernels.pattern import list_pixels, list_rows
+from fastml.kernels.pattern import list_pixels, list_rows, sort_rows
 from fastml.kernels.rows import are_neighbours, mark_rows, need_no_packing, pack_rows, tabulate
 from fastml.kernels.softmax import (
     BAND,
@@ -32,7 +32,6 @@ from fastml.kernels.softmax import (
     dlogits_band,
     judge_band,
     softmax_band,
-    sort_by_label,
     verdicts_from,
 )
 from fastml.kernels.subnormals import flush_subnormals, restore_subnormals
@@ -62,7 +61,7 @@ def forward(X, labels, ahead, weights, W2, at, own, first_group, last_group, tur
     Of groups of rows before the first and from the last on nothing is listed, and nothing written.
     """
     offsets, pieces, groups = weights.offsets, weights.pieces, padded_size(labels.size, ROWS) // ROWS
-    sort_by_label(labels, own.labels_begin[: weights.num_classes + 1], own.order)
+    sort_rows(labels, own.masks, own.keys, own.order)
     for i in range(labels.size, groups * ROWS):
         # Rows that are not there to fill the last group are the last row once more: the same is written twice.
         own.order[i] = own.order[labels.size - 1]

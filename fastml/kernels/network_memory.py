@@ -51,7 +51,7 @@ class Scratch(NamedTuple):
     """
 
     order: NDArray
-    labels_begin: NDArray
+    keys: NDArray
     X: NDArray
     table: NDArray
     masks: NDArray
@@ -134,7 +134,7 @@ def scratch(batch: int, workers: int, learn: bool, packed: Weights, x_dtype: DTy
 
     return Scratch(
         order=integers(blocks, rows, owners=makers),
-        labels_begin=integers(packed.num_classes + 1),
+        keys=aligned_zeros((workers, padded(rows, 32)), np.int32),
         X=aligned_zeros((workers, rows, stride), packed_dtype),
         # Without bytes there is none, and it takes no time.
         table=aligned_zeros((workers, 256 if packed_dtype == np.uint8 else 0), dtype),
@@ -164,7 +164,7 @@ def own_scratch(scratch, worker, team, block):
     maker = np.intp(0) if scratch.by_rows else worker
     return Scratch(
         scratch.order[maker, block],
-        scratch.labels_begin[worker],
+        scratch.keys[worker],
         scratch.X[worker],
         scratch.table[worker],
         scratch.masks[maker, block],

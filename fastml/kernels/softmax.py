@@ -53,21 +53,6 @@ def bend(label, num_classes):
 
 
 @helper
-def sort_by_label(labels, begins, order):
-    """Write the indices of labels, sorted by label, to order: rows of one class share many of their zero pixels."""
-    begins[:] = 0
-    num_classes = begins.size - 1
-    for label in labels:
-        begins[bend(label, num_classes) + 1] += 1
-    for k in range(num_classes):
-        begins[k + 1] += begins[k]
-    for i in range(labels.size):
-        label = bend(labels[i], num_classes)
-        order[begins[label]] = i
-        begins[label] += 1
-
-
-@helper
 def add_partial_logits(partial, b, logits):
     """Write the logits of band b: the partial logits, (parts, bands, classes, BAND), added in their order."""
     for k in range(logits.shape[0]):
