@@ -23,13 +23,16 @@ class Shapes:
 
 
 class Wide:
-    """1,000 rows of more inputs than the network takes in one piece: color pictures of 32 x 32 and 64 x 64 pixels."""
+    """1,000 rows of more inputs than the network takes in one piece: color pictures of 32 x 32 and 64 x 64 pixels.
 
-    params = ([3072, 12288], [100, 1000], [0.2, 1.0])
-    param_names = ("inputs", "batch", "density")
+    Batches of 1,000 are shared out by rows where there are 100 hidden units, by panels where there are 400.
+    """
 
-    def setup(self, inputs, batch, density):
-        self.run = problems.wide_epoch(inputs, 400, batch, density)
+    params = ([3072, 12288], [100, 400], [100, 1000], [0.2, 1.0])
+    param_names = ("inputs", "hidden", "batch", "density")
+
+    def setup(self, inputs, hidden, batch, density):
+        self.run = problems.wide_epoch(inputs, hidden, batch, density)
 
     def time_epoch(self, *case):
         self.run()

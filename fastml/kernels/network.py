@@ -76,6 +76,8 @@ def forward(X, labels, ahead, weights, W2, at, own, first_group, last_group, tur
             width, hidden = offsets[p + 1] - offsets[p], own.hidden[p % own.hidden.shape[0], at:]
             first, last = first_tile(begins, offsets[p], width, low), first_tile(begins, offsets[p], width, high)
             first, last = max(first, first_group), min(last, last_group)
+            if first >= last:
+                continue
             now = ahead_from(ahead, offsets[p] * begins[-1], width, low, high)
             forward_tiles(
                 own.tiles, p, X, own.order, own.pixels, listed, q, weights.W1[p], hidden, first, last, begins, now
