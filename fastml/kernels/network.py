@@ -11,12 +11,13 @@ Hidden units and weights are shared out by panels. What every worker needs of th
 patterns, logits and dlogits, each makes for itself: lines that two cores write and read in turn cost more than to make
 them twice. Two workers that shared the packing of 100 rows took 45 us for it, one alone 44.
 
-Of many rows and few hidden units that would read all of X in every core, twice. There forward is shared out by rows,
-with all panels, and backward by pixels, with all panels too: X is read in one core, and the weights travel.
+Of many rows and few hidden units X is more to read than the weights, and every core would read all of it twice. There
+forward is shared out by rows, backward by pixels, each with all panels: what travels are the weights.
 
 In each region a batch of many rows goes through in blocks, and of each block the pixels go in pieces through all
 panels, one piece after the other: all of X together would not stay in a cache, nor a panel of very many pixels. Packed
-rows backward has to pack again.
+rows backward has to pack again. (Each piece through all blocks would leave its weights in the second cache: forward
+alone is 12 to 14 % faster so, on 3072 inputs, but epochs are not, for then X can't be asked for ahead.)
 """
 
 import numpy as np

@@ -22,8 +22,9 @@ BLOCK, BLOCK_OF_MANY, BLOCK_BYTES = 128, 96, 1 << 20
 # come. On 12,288 inputs epochs of hidden 400 took 1.2 times as long in one piece; on 3072 dense inputs one thread made
 # hidden at 134 GFLOP/s in one, at 138 in four; with weights for 100 hidden units, which stay anyway, they are alike.
 PIECE = 1024
-# So many times as many rows as hidden units in a batch of several blocks are shared out by rows. With 100 units and
-# batches of 1000 epochs take 5 to 15 % less time on 3072 inputs, 2 to 8 % less on 784; half as many rows are worse off.
+# A batch of several blocks with so many times as many rows as hidden units is shared out by rows. With 100 units and
+# batches of 1000 epochs take 6 to 9 % less time on 3072 inputs (medians of 40), up to 4 % less on 784; with half as
+# many rows a unit they take 3 to 10 % more.
 MANY_ROWS = 4
 
 
@@ -42,7 +43,7 @@ class Weights(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Memory for a block: the order of its rows by label, the rows packed and what their bytes mean, patterns, layers.
+    """Memory for a block: the order of its rows and keys for it, the rows packed and what bytes mean, patterns, layers.
 
     The first axis of each array are workers, the second of order and masks the blocks of a batch. When they learn,
     hidden and partial are one for all workers, and hold a whole batch; so are order and masks where it is shared by
