@@ -148,7 +148,7 @@ def kernel(py_func: Callable) -> Callable:
 
 
 def apart(py_func: Callable) -> Callable:
-    """Compile what only `call_at` calls, when it is needed, with a cache on disk where it can be written."""
+    """Compile what is called only at its address, when it is needed, with a cache on disk where it can be written."""
     return cached(helper(py_func))
 
 
