@@ -1,10 +1,11 @@
 """The blocks that a batch of the network goes through in."""
 
 import numpy as np
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fastml.kernels.network_memory import BLOCK, BLOCK_BYTES, PIECE, block_rows, piece_offsets
+from fastml.kernels.network_memory import BLOCK, BLOCK_BYTES, PIECE, block_rows, pack, piece_offsets, scratch
 from fastml.kernels.vectors import MASK_BITS
 
 PROPERTY = settings(max_examples=300, deadline=None, derandomize=True)
@@ -43,3 +44,14 @@ def test_pieces_are_as_equal_as_whole_masks_allow(input_dim):
     assert 0 <= offsets[-1] - input_dim < MASK_BITS
     assert MASK_BITS <= sizes.min() <= sizes.max() <= min(PIECE, sizes.min() + MASK_BITS)
     assert len(sizes) == -(-input_dim // PIECE)
+
+
+@pytest.mark.parametrize(
+    ("hidden_dim", "batch", "learn", "by_rows"),
+    [(16, 1000, True, True), (400, 1000, True, False), (16, BLOCK, True, False), (16, 1000, False, False)],
+)
+def test_blocks_of_many_more_rows_than_hidden_units_are_shared_out_by_rows(hidden_dim, batch, learn, by_rows):
+    weights = pack(np.dtype(np.float32), np.zeros((20, hidden_dim), np.float32), np.zeros((hidden_dim, 3), np.float32))
+    memory = scratch(batch, 2, learn, weights, np.dtype(np.float32))
+    assert memory.by_rows == by_rows
+    assert len(memory.order) == len(memory.masks) == (1 if by_rows else 2)

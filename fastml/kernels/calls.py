@@ -12,7 +12,7 @@ from numba.extending import intrinsic
 from fastml.kernels.jit import kernel, parallel_kernel
 
 addresses: dict[tuple, int] = {}
-# What `call_at` may call: machine code that is given other types than it was compiled for does anything.
+# What may be called at an address: machine code that is given other types than it was compiled for does anything.
 compiled_signatures: set[tuple] = set()
 
 
@@ -58,12 +58,18 @@ def call_pointer(context, builder, address, wanted, values):
     return context.get_dummy_value()
 
 
-@intrinsic
-def call_at(typingctx, address, arguments):
-    """Call the function whose machine code for arguments of these types is at an address, with a tuple of them."""
+def compiled_types(arguments):
+    """Return the types that a function at an address is to have been compiled for; refuse what none was."""
     wanted = tuple(types.unliteral(argument) for argument in arguments)
     if wanted not in compiled_signatures:
         raise errors.TypingError(f"no kernel that is called at its address was compiled for {wanted}")
+    return wanted
+
+
+@intrinsic
+def call_at(typingctx, address, arguments):
+    """Call the function whose machine code for arguments of these types is at an address, with a tuple of them."""
+    wanted = compiled_types(arguments)
 
     def codegen(context, builder, signature, values):
         return call_pointer(context, builder, values[0], wanted, cgutils.unpack_tuple(builder, values[1]))
@@ -83,9 +89,7 @@ def task_of(typingctx, address, arguments, workers):
     The task calls the function at an address with arguments, its worker and workers.
     """
     stored = types.Tuple((types.intp, *arguments, types.intp))
-    wanted = (*arguments, types.intp, types.intp)
-    if wanted not in compiled_signatures:
-        raise errors.TypingError(f"no kernel that workers call was compiled for {wanted}")
+    wanted = compiled_types((*arguments, types.intp, types.intp))
 
     def codegen(context, builder, signature, values):
         address_, arguments_, workers_ = values

@@ -143,7 +143,7 @@ def helper(py_func: Callable) -> Callable:
 
 
 def kernel(py_func: Callable) -> Callable:
-    """Compile what Python or `call_at` calls, serial loops only, with a cache on disk where it can be written."""
+    """Compile what Python calls, serial loops only, with a cache on disk where a directory can be written."""
     return cached(numba.njit(**OPTIONS)(py_func))
 
 
@@ -153,7 +153,7 @@ def apart(py_func: Callable) -> Callable:
 
 
 def parallel_kernel(py_func: Callable) -> Callable:
-    """Compile what Python calls under `parallel_lock`, with a cache on disk where a directory can be written."""
+    """Compile what is called under `parallel_lock`, with a cache on disk where a directory can be written."""
     return cached(numba.njit(parallel=True, **OPTIONS)(py_func))
 
 

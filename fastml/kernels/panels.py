@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 from fastml.kernels import jit, simd
 from fastml.kernels.jit import apart, helper
 from fastml.kernels.simd import lanes_of
-from fastml.kernels.team import run_apart
+from fastml.kernels.team import run_each
 
 # The tile. 4 x 5 registers and 5 + 1 for what is loaded fit AVX-512's 32 registers, 4 x 3 and 3 + 1 AVX2's 16. On a
 # Xeon with AVX-512 dense products out of the second cache reach 0.88 of the FMA peak with 4 x 5, 0.83 with 4 x 4, 0.78
@@ -97,7 +97,7 @@ def unpack(panels: NDArray, W: NDArray) -> None:
 def move_all(W: NDArray, panels: NDArray, offsets: NDArray, into: bool) -> None:
     """Move W, of the dtype of the panels, into panels or back, with all threads if there is much to move."""
     threads = jit.available_threads() if W.size >= MANY else 1
-    run_apart(move, threads, (W, panels, offsets, into))
+    run_each(move, threads, (W, panels, offsets, into))
 
 
 @apart

@@ -245,7 +245,7 @@ def meet_balanced(team, turn, began, worker, workers):
         meet(team, worker, workers)
 
 
-def run_apart(work: Callable, workers: int, arguments: tuple) -> None:
+def run_each(work: Callable, workers: int, arguments: tuple) -> None:
     """Run work(*arguments, worker, workers) for each worker; none waits for another, so some may be one thread."""
     with jit.parallel_lock:
         calls.run(work, workers, arguments)
