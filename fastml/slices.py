@@ -20,8 +20,10 @@ SLICE_SECONDS = 0.05
 # How often, and for how long, the other number of workers is tried.
 PERIOD_SECONDS = 1.0
 TRIAL_SECONDS = 0.002
-# What a trial may take of the time that is left.
-TRIAL_SHARE = 0.05
+# What a trial may take of the time since the one before it and that is left of a pass, and of the latter alone.
+TRIAL_SHARE, TRIAL_ROOM = 0.05, 0.25
+# The slice before a trial: threads of other libraries (OpenMP's, OpenBLAS's) go on looking for work for some 10 ms.
+SETTLING_SECONDS = 0.01
 # A batch of fewer operations is begun by one thread alone: at 100 GFLOP/s it takes less than 10 us.
 SMALL_OPERATIONS = 1_000_000
 CONVERTED_BYTES = 4 << 20
@@ -77,8 +79,9 @@ class Pace:
     """How fast batches of one kind go with a number of workers, and how many shall work next.
 
     Once a second all threads or one alone, whoever has not worked, are tried for 2 ms, if that is little of the time
-    that is left of a pass; the faster has the rest. Small batches don't pay for the meetings of threads; and where
-    another process takes one of the cores, each meeting may wait until the scheduler comes round.
+    since they were tried, and there is room for it in a pass. If they are faster those who had worked are tried too,
+    for it may be that something had disturbed them; the faster has the rest. Small batches don't pay for the meetings
+    of threads; and where another process takes one of the cores, each meeting may wait until the scheduler comes round.
 
     Several Python threads, or a signal's handler, may be here at once: at worst they try the same twice.
     """
@@ -87,6 +90,7 @@ class Pace:
         self.seconds: dict[int, float] = {}  # of a batch, for each number of workers
         self.trials: tuple[int, ...] = ()
         self.tried = self.used = -math.inf
+        self.worked = 0.0  # seconds since then
 
     def begin(self) -> None:
         """Begin a pass with whoever was fastest; as a trial if that was more than a second ago.
@@ -104,21 +108,32 @@ class Pace:
         """Return how many workers have the next slice, the very first one if nothing is known, and its batches."""
         trials, seconds = self.trials, self.seconds.copy()
         if not seconds:
-            # One batch may compile, or start threads: these workers are tried again, if anybody is.
             return first, 1
         if trials:
             self.trials = trials[1:]
             return trials[0], int(TRIAL_SECONDS / min(seconds.values()))
-        return fastest(seconds), int(SLICE_SECONDS / min(seconds.values()))
+        length = min(SETTLING_SECONDS, SLICE_SECONDS) if self.is_due() else SLICE_SECONDS
+        return fastest(seconds), int(length / min(seconds.values()))
 
     def learn(self, workers: int, batches: float, began: float, left: float, threads: int) -> None:
         """Learn that workers had so many batches, since a time, and so many are left; plan a trial if it is due."""
         self.used = time.perf_counter()
-        seconds = self.seconds[workers] = max(self.used - began, 1e-9) / batches
-        is_due = not self.trials and self.used - self.tried > PERIOD_SECONDS
-        if is_due and max(TRIAL_SECONDS, seconds) < TRIAL_SHARE * left * seconds:
-            self.trials = tuple(other for other in {1, threads} if other != workers or self.tried == -math.inf)
-            self.tried = self.used
+        # A first batch may compile, or start threads. Where trials followed it one alone had the rest of many a short
+        # pass, and of those after it, at two thirds of the speed.
+        elapsed, is_known = max(self.used - began, 1e-9), bool(self.seconds)
+        seconds = self.seconds[workers] = elapsed / batches
+        if fastest(self.seconds.copy()) != workers:
+            self.trials = ()
+        self.worked += elapsed if is_known else 0.0
+        others, trial, left = {1, threads} - {workers}, max(TRIAL_SECONDS, seconds), left * seconds
+        has_room = trial < TRIAL_SHARE * (self.worked + left) and trial < TRIAL_ROOM * left
+        if others and is_known and self.is_due() and has_room and elapsed > SETTLING_SECONDS / 2:
+            self.trials = (*others, workers)
+            self.tried, self.worked = self.used, 0.0
+
+    def is_due(self) -> bool:
+        """Return whether a trial is due."""
+        return not self.trials and self.used - self.tried > PERIOD_SECONDS
 
 
 def fastest(seconds: dict[int, float]) -> int:
