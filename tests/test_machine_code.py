@@ -1,5 +1,6 @@
-"""What the kernels were compiled to: no arithmetic in float64 where weights are float32, nothing that raises."""
+"""What the kernels were compiled to: no double precision where weights are float32, nothing that raises or spills."""
 
+import platform
 import re
 
 import numba
@@ -8,9 +9,9 @@ import pytest
 from numba import types
 
 from fastml.datasets import deform
-from fastml.kernels import deformation, jit, network, softmax_regression
+from fastml.kernels import deformation, jit, network, softmax_regression, tiles
 from fastml.kernels.panels import MOST_VECTORS
-from tests import soak
+from tests import bits, soak
 
 # To widen a number, and to compute with it. float64 pixels are narrowed, which is meant; two sizes that Numba's reshape
 # compares as float64 are no arithmetic.
@@ -19,6 +20,10 @@ FLOAT64 = re.compile(r"\bfpext\b|\bf(add|sub|mul|div|rem|neg)\b.* double\b|@llvm
 # come back from there.
 MIXED = re.compile(r"\bfpto[su]i double\b")
 RAISING = re.compile("ZeroDivisionError|OverflowError")
+# In assembly: a vector register that is kept on the stack.
+SPILL = re.compile(r"\bvmov\w+\s+%[xyz]mm\d+, -?\d*\(%rsp\)")
+# LLVM would unroll the loops of a tile for it.
+ZEN4 = {"NUMBA_CPU_NAME": "znver4", "NUMBA_CPU_FEATURES": "+avx512f,+avx512bw,+avx512dq,+avx512vl,+fma,+bmi2"}
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +74,23 @@ def test_no_kernel_makes_an_index_of_a_float(kernels):
 def test_no_kernel_raises_where_it_divides(kernels):
     for *name, code in kernels:
         assert not RAISING.findall(code), name
+
+
+@pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="compiles for an x86 processor")
+def test_tiles_stay_in_the_registers_of_zen_4(tmp_path):
+    # Nothing runs: no CPU need have them.
+    bits.run_python(
+        "-c", "from tests.test_machine_code import check_loops; check_loops()", NUMBA_CACHE_DIR=str(tmp_path), **ZEN4
+    )
+
+
+def check_loops():
+    """In a process of its own, without a cache: look through what products of panels of the widest were compiled to."""
+    tiles.addresses_of((MOST_VECTORS,), np.dtype(np.float32), np.dtype(np.float32))
+    for kernels, _ in tiles.PRODUCTS:
+        (code,) = kernels[-1].inspect_asm().values()
+        loop = code[code.index("vfmadd") : code.rindex("vfmadd")]
+        assert not SPILL.findall(loop), kernels[-1]
 
 
 def halve(x):
