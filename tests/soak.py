@@ -195,7 +195,7 @@ def compile_all():
     any_batch = mock.patch.object(slices, "SMALL_OPERATIONS", 0)
     any_weights = mock.patch.object(panels, "MANY", 0)
     for model, dtype, x_dtype in itertools.product(EPOCHS, ("float32", "float64"), ("uint8", "float32", "float64")):
-        problem = make_problem(10, 64, 5, 3, batch=5, dtype=x_dtype)
+        problem = make_problem(10, 64, 40, 3, batch=5, dtype=x_dtype)  # as bytes wherever X has bytes
         weights = problem.weights(model, dtype)
         with two_threads, any_batch, any_weights:
             EPOCHS[model][0](problem.X, problem.y, *weights, **problem.settings)

@@ -71,10 +71,11 @@ def test_batches_beyond_one_block_of_rows(model, dtype, batch, input_dim):
 @DTYPES
 @pytest.mark.parametrize("input_dim", [48, 256])
 @pytest.mark.parametrize("batch", [16, 300])
-def test_rows_that_are_packed_give_the_bits_of_those_read_in_place(model, dtype, batch, input_dim):
-    # Packed rows of 256 pixels are a vector longer.
+@pytest.mark.parametrize("hidden_dim", [2, 37])
+def test_rows_that_are_packed_give_the_bits_of_those_read_in_place(model, dtype, batch, input_dim, hidden_dim):
+    # Packed rows of 256 pixels are a vector longer; for 2 hidden units bytes are converted as they are packed.
     fast, _ = EPOCHS[model]
-    problem = make_problem(310, input_dim, 37, 5, batch=batch, dtype="uint8", scale=1.0, lr=1e-4)
+    problem = make_problem(310, input_dim, hidden_dim, 5, batch=batch, dtype="uint8", scale=1.0, lr=1e-4)
     packed = run(fast, problem, problem.weights(model, dtype))
     problem.X = problem.X.astype(dtype)
     for got, expected in zip(run(fast, problem, problem.weights(model, dtype)), packed, strict=True):

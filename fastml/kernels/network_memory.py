@@ -114,7 +114,9 @@ def block_rows(batch: int, row_bytes: int) -> int:
 def scratch(batch: int, workers: int, learn: bool, packed: Weights, x_dtype: DTypeLike) -> Scratch:
     """Return memory for a number of workers, whose batches have up to batch rows, of an X of x_dtype."""
     dtype = packed.W1.dtype
-    packed_dtype = np.dtype(np.uint8 if x_dtype == np.uint8 else dtype)
+    # Bytes are looked up by each step of a tile. With one vector of hidden units that takes longer than to convert them
+    # once: 1.2 times on 3072 inputs without zeros (on Zen 4); with two it is already the other way round.
+    packed_dtype = np.dtype(np.uint8 if x_dtype == np.uint8 and packed.offsets[-1] > 1 else dtype)
     rows = block_rows(batch, padded(packed.input_dim, MASK_BITS) * packed_dtype.itemsize)
     team_rows = padded(batch, MASK_BITS) if learn else rows
     row_groups, pixels, pixel_groups = rows // ROWS, padded(packed.input_dim, MASK_BITS), packed.W1.shape[1] // ROWS
