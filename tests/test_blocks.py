@@ -13,17 +13,20 @@ ROW_BYTES = st.integers(1, 1 << 21)
 
 
 @PROPERTY
-@given(batch=st.integers(1, 10_000), row_bytes=ROW_BYTES)
-@example(batch=BLOCK, row_bytes=1)
-@example(batch=BLOCK + 1, row_bytes=1)
-def test_blocks_stay_in_the_cache_and_are_as_equal_as_whole_masks_allow(batch, row_bytes):
-    rows = block_rows(batch, row_bytes)
+@given(batch=st.integers(1, 10_000), row_bytes=ROW_BYTES, fewest=st.integers(1, 8))
+@example(batch=BLOCK, row_bytes=1, fewest=1)
+@example(batch=BLOCK, row_bytes=1, fewest=4)
+@example(batch=BLOCK + 1, row_bytes=1, fewest=4)
+def test_blocks_stay_in_the_cache_and_are_as_equal_as_whole_masks_allow(batch, row_bytes, fewest):
+    rows = block_rows(batch, row_bytes, fewest)
     assert rows % MASK_BITS == 0
     assert MASK_BITS <= rows <= BLOCK
     assert rows == MASK_BITS or rows * row_bytes <= BLOCK_BYTES
     # With a mask less in each, as many blocks would not hold the batch.
     blocks = -(-batch // rows)
     assert blocks * rows >= batch > blocks * (rows - MASK_BITS)
+    assert blocks == 1 or rows < batch / fewest + MASK_BITS
+    assert blocks > 1 or rows == block_rows(batch, row_bytes)
 
 
 @PROPERTY
@@ -48,7 +51,14 @@ def test_pieces_are_as_equal_as_whole_masks_allow(input_dim):
 
 @pytest.mark.parametrize(
     ("hidden_dim", "batch", "learn", "by_rows"),
-    [(16, 1000, True, True), (400, 1000, True, False), (16, BLOCK, True, False), (16, 1000, False, False)],
+    [
+        (16, 1000, True, True),
+        (400, 1000, True, False),
+        (16, BLOCK, True, False),
+        (16, BLOCK + 1, True, False),  # three blocks, as equal as whole masks allow
+        (16, 2 * BLOCK, True, True),
+        (16, 1000, False, False),
+    ],
 )
 def test_blocks_of_many_more_rows_than_hidden_units_are_shared_out_by_rows(hidden_dim, batch, learn, by_rows):
     weights = pack(np.dtype(np.float32), np.zeros((20, hidden_dim), np.float32), np.zeros((hidden_dim, 3), np.float32))

@@ -24,8 +24,9 @@ BLOCK, BLOCK_OF_MANY, BLOCK_BYTES = 128, 96, 1 << 20
 PIECE = 1024
 # A batch of several blocks with so many times as many rows as hidden units is shared out by rows. With 100 units and
 # batches of 1000 epochs take 6 to 9 % less time on 3072 inputs (medians of 40), up to 4 % less on 784; with half as
-# many rows a unit they take 3 to 10 % more.
-MANY_ROWS = 4
+# many rows a unit they take 3 to 10 % more. Then it goes in at least so many blocks, since each worker marks all rows
+# of a block that he has some of: with 16 units batches of 100 on 3072 inputs took 1.4 times as long in two.
+MANY_ROWS, FEWEST_BLOCKS = 4, 4
 
 
 class Weights(NamedTuple):
@@ -99,15 +100,18 @@ def unpack(packed: Weights, W1: NDArray, W2: NDArray) -> None:
     panels.unpack(packed.W2[0], W2.T)
 
 
-def block_rows(batch: int, row_bytes: int) -> int:
+def block_rows(batch: int, row_bytes: int, fewest: int = 1) -> int:
     """Return how many rows of a batch go through together, MASK_BITS times some number; the last may be fewer.
 
+    If that is not all of them, it is about a part of the batch that there are so many of, or less.
     For a batch of BLOCK it divides BLOCK, so that evaluation has the same blocks wherever a slice begins.
     """
     rows = BLOCK if batch <= BLOCK else BLOCK_OF_MANY
     while rows > MASK_BITS and rows * row_bytes > BLOCK_BYTES:
         rows = padded(rows // 2, MASK_BITS)
     blocks = padded(batch, rows) // rows
+    if blocks > 1:
+        blocks = max(blocks, fewest)
     return padded(padded(batch, blocks) // blocks, MASK_BITS)
 
 
@@ -117,14 +121,16 @@ def scratch(batch: int, workers: int, learn: bool, packed: Weights, x_dtype: DTy
     # Bytes are looked up by each step of a tile. With one vector of hidden units that takes longer than to convert them
     # once: 1.2 times on 3072 inputs without zeros (on Zen 4); with two it is already the other way round.
     packed_dtype = np.dtype(np.uint8 if x_dtype == np.uint8 and packed.offsets[-1] > 1 else dtype)
-    rows = block_rows(batch, padded(packed.input_dim, MASK_BITS) * packed_dtype.itemsize)
+    has_many_rows = learn and batch >= MANY_ROWS * lanes(dtype) * int(packed.offsets[-1])
+    row_bytes = padded(packed.input_dim, MASK_BITS) * packed_dtype.itemsize
+    rows = block_rows(batch, row_bytes, FEWEST_BLOCKS if has_many_rows else 1)
     team_rows = padded(batch, MASK_BITS) if learn else rows
     row_groups, pixels, pixel_groups = rows // ROWS, padded(packed.input_dim, MASK_BITS), packed.W1.shape[1] // ROWS
     _, count, classes, width = packed.W2.shape
     teams = 1 if learn else workers
     all_panels = count if len(packed.pieces) > 2 else 1
     blocks = padded(batch, rows) // rows if learn else 1
-    by_rows = blocks > 1 and batch >= MANY_ROWS * lanes(dtype) * int(packed.offsets[-1])
+    by_rows = has_many_rows and blocks >= FEWEST_BLOCKS
     makers = 1 if by_rows else workers
     widths = tuple(np.diff(packed.offsets).tolist())
     # The update goes down columns of X: of rows that lie a power of two apart the first cache keeps a few. With 3072
