@@ -20,6 +20,8 @@ FLOAT64 = re.compile(r"\bfpext\b|\bf(add|sub|mul|div|rem|neg)\b.* double\b|@llvm
 # come back from there.
 MIXED = re.compile(r"\bfpto[su]i double\b")
 RAISING = re.compile("ZeroDivisionError|OverflowError")
+# Functions of the package, but for those that only their own module sees.
+DEFINED = re.compile(r'^define (?!internal)[^@]*@"?(_ZN6fastml[^"(]+)', re.MULTILINE)
 # In assembly: a vector register that is kept on the stack.
 SPILL = re.compile(r"\bvmov\w+\s+%[xyz]mm\d+, -?\d*\(%rsp\)")
 # LLVM would unroll the loops of a tile for it.
@@ -64,6 +66,13 @@ def test_kernels_of_float32_do_not_compute_in_float64(kernels):
 def test_the_part_of_a_worker_is_compiled_for_what_it_is_called_with(model, signatures):
     # It is called at an address: with other types it would read them as what they are not.
     assert len(model.work.signatures) == signatures
+
+
+def test_a_kernel_has_no_functions_beside_its_own(kernels):
+    # Others would have names that all kernels share, and of a name the first one in a process is called for all.
+    for module, signature, code in kernels:
+        names = DEFINED.findall(code)
+        assert len(names) == 1, (module, signature, names)
 
 
 def test_no_kernel_makes_an_index_of_a_float(kernels):
