@@ -86,7 +86,8 @@ class Pace:
     Several Python threads, or a signal's handler, may be here at once: at worst they try the same twice.
     """
 
-    def __init__(self):
+    def __init__(self, threads: int):
+        self.threads = threads
         self.seconds: dict[int, float] = {}  # of a batch, for each number of workers
         self.trials: tuple[int, ...] = ()
         self.tried = self.used = -math.inf
@@ -115,7 +116,7 @@ class Pace:
         length = min(SETTLING_SECONDS, SLICE_SECONDS) if self.is_due() else SLICE_SECONDS
         return fastest(seconds), int(length / min(seconds.values()))
 
-    def learn(self, workers: int, batches: float, began: float, left: float, threads: int) -> None:
+    def learn(self, workers: int, batches: float, began: float, left: float) -> None:
         """Learn that workers had so many batches, since a time, and so many are left; plan a trial if it is due."""
         self.used = time.perf_counter()
         # A first batch may compile, or start threads. Where trials followed it one alone had the rest of many a short
@@ -125,15 +126,15 @@ class Pace:
         if fastest(self.seconds.copy()) != workers:
             self.trials = ()
         self.worked += elapsed if is_known else 0.0
-        others, trial, left = {1, threads} - {workers}, max(TRIAL_SECONDS, seconds), left * seconds
+        trial, left = max(TRIAL_SECONDS, seconds), left * seconds
         has_room = trial < TRIAL_SHARE * (self.worked + left) and trial < TRIAL_ROOM * left
-        if others and is_known and self.is_due() and has_room and elapsed > SETTLING_SECONDS / 2:
-            self.trials = (*others, workers)
+        if is_known and self.is_due() and has_room and elapsed > SETTLING_SECONDS / 2:
+            self.trials = (*({1, self.threads} - {workers}), workers)
             self.tried, self.worked = self.used, 0.0
 
     def is_due(self) -> bool:
         """Return whether a trial is due."""
-        return not self.trials and self.used - self.tried > PERIOD_SECONDS
+        return self.threads > 1 and not self.trials and self.used - self.tried > PERIOD_SECONDS
 
 
 def fastest(seconds: dict[int, float]) -> int:
@@ -145,9 +146,9 @@ def fastest(seconds: dict[int, float]) -> int:
 
 
 @lru_cache(maxsize=64)
-def pace_of(*kind: object) -> Pace:
-    """Return what is known of a kind of batches, the same object at each call."""
-    return Pace()
+def pace_of(threads: int, *kind: object) -> Pace:
+    """Return what is known of a kind of batches for up to so many threads, the same object at each call."""
+    return Pace(threads)
 
 
 def slices(
@@ -172,7 +173,7 @@ def slices(
     most : int
         The most batches of a slice.
     """
-    pace = pace_of(rows.model, rows.X.dtype, rows.is_native, rows.count, rows.columns, batch, threads, operations, most)
+    pace = pace_of(threads, rows.model, rows.X.dtype, rows.is_native, rows.count, rows.columns, batch, operations, most)
     pace.begin()
     start = 0
     while start < rows.count:
@@ -180,5 +181,5 @@ def slices(
         stop = min(start + batch * max(1, min(batches, most, rows.most // batch)), rows.count)
         began = time.perf_counter()
         yield start, stop, workers
-        pace.learn(workers, (stop - start) / batch, began, (rows.count - stop) / batch, threads)
+        pace.learn(workers, (stop - start) / batch, began, (rows.count - stop) / batch)
         start = stop

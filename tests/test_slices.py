@@ -24,11 +24,11 @@ class Machine:
     def wait(self, seconds):
         self.now += seconds
 
-    def go_through(self, batches, operations=MANY, during=lambda: None, **settings):
+    def go_through(self, batches, operations=MANY, during=lambda: None, threads=THREADS, **settings):
         """Return (rows, workers, seconds) of each slice of a pass; something may happen during each."""
         rows = Rows(np.zeros((batches * BATCH - 3, 16), np.float32), None, np.dtype(np.float32), softmax_regression)
         done, end = [], 0
-        for start, stop, workers in slices.slices(rows, BATCH, THREADS, operations, **settings):
+        for start, stop, workers in slices.slices(rows, BATCH, threads, operations, **settings):
             assert start == end
             seconds = self.seconds[workers] * (stop - start) / BATCH
             self.now += seconds
@@ -146,6 +146,11 @@ def test_a_pass_may_go_on_within_another_of_its_kind(machine, seconds):
 
 def test_slices_have_at_most_so_many_batches(machine):
     assert max(count for count, _, _ in machine.go_through(2000, most=64)) == 64 * BATCH
+
+
+def test_one_thread_has_nobody_to_try(machine):
+    done = machine.go_through(2000, threads=1)
+    assert [count // BATCH for count, _, _ in done[:3]] == [1, 125, 125]
 
 
 def test_a_batch_longer_than_a_slice_is_a_slice(machine):

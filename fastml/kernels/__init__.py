@@ -60,9 +60,9 @@ number of classes.
 two calls come Ctrl-C, progress bars and other threads. With ``learn`` false the same function writes its verdicts on
 rows instead, losses, predictions and probabilities, and there each worker takes the next block until none is left.
 
-**jit** has the options of the compiler with their reasons, and keeps machine code on disk. What a worker does, `work`,
-and the products for each width of panels are compiled apart, when first needed, and called at their addresses
-(`calls`): so a region, and a width that no network has, cost no time to compile. `subnormals` has them count as zero
-while a kernel runs. `deformation` and `text` are kernels of their own, for the data sets; `limits` measures what the
-machine can do at most.
+**jit** has the options of the compiler with their reasons, and keeps machine code on disk. A kernel is one function,
+all helpers are inlined. What a worker does, `work`, and the products for each width of panels are compiled apart, when
+first needed, and called at their addresses (`calls`): so a region, and a width that no network has, cost no time to
+compile. `subnormals` has them count as zero while a kernel runs. `deformation` and `text` are kernels of their own, for
+the data sets; `limits` measures what the machine can do at most.
 """
