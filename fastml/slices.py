@@ -22,7 +22,8 @@ PERIOD_SECONDS = 1.0
 TRIAL_SECONDS = 0.002
 # What a trial may take of the time since the one before it and that is left of a pass, and of the latter alone.
 TRIAL_SHARE, TRIAL_ROOM = 0.05, 0.25
-# The slice before a trial: threads of other libraries (OpenMP's, OpenBLAS's) go on looking for work for some 10 ms.
+# The slice before a trial, about, for it has whole batches: threads of other libraries (OpenMP's, OpenBLAS's) go on
+# looking for work for some 10 ms.
 SETTLING_SECONDS = 0.01
 # A batch of fewer operations is begun by one thread alone: at 100 GFLOP/s it takes less than 10 us.
 SMALL_OPERATIONS = 1_000_000

@@ -5,7 +5,17 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fastml.kernels.network_memory import BLOCK, BLOCK_BYTES, PIECE, block_rows, pack, piece_offsets, scratch
+from fastml.kernels.network_memory import (
+    BLOCK,
+    BLOCK_BYTES,
+    FEWEST_BLOCKS,
+    PIECE,
+    block_rows,
+    pack,
+    piece_offsets,
+    scratch,
+)
+from fastml.kernels.panels import lanes
 from fastml.kernels.vectors import MASK_BITS
 
 PROPERTY = settings(max_examples=300, deadline=None, derandomize=True)
@@ -65,3 +75,11 @@ def test_blocks_of_many_more_rows_than_hidden_units_are_shared_out_by_rows(hidde
     memory = scratch(batch, 2, learn, weights, np.dtype(np.float32))
     assert memory.by_rows == by_rows
     assert len(memory.order) == len(memory.masks) == (1 if by_rows else 2)
+    assert not by_rows or memory.masks.shape[1] >= FEWEST_BLOCKS
+
+
+@pytest.mark.parametrize(("vectors", "kept"), [(1, np.float32), (2, np.uint8)])
+def test_bytes_are_converted_for_one_vector_of_hidden_units(vectors, kept):
+    hidden_dim = vectors * lanes(np.float32)
+    weights = pack(np.dtype(np.float32), np.zeros((20, hidden_dim), np.float32), np.zeros((hidden_dim, 3), np.float32))
+    assert scratch(10, 1, True, weights, np.dtype(np.uint8)).X.dtype == kept

@@ -2,15 +2,17 @@
 
 import platform
 import re
+from unittest import mock
 
 import numba
 import numpy as np
 import pytest
 from numba import types
 
+import fastml
 from fastml.datasets import deform
-from fastml.kernels import deformation, jit, network, softmax_regression, tiles
-from fastml.kernels.panels import MOST_VECTORS
+from fastml.kernels import calls, deformation, jit, network, softmax_regression, tiles
+from fastml.kernels.panels import CLASSES, MOST_VECTORS
 from tests import bits, soak
 
 # To widen a number, and to compute with it. float64 pixels are narrowed, which is meant; two sizes that Numba's reshape
@@ -94,12 +96,35 @@ def test_tiles_stay_in_the_registers_of_zen_4(tmp_path):
 
 
 def check_loops():
-    """In a process of its own, without a cache: look through what products of panels of the widest were compiled to."""
+    """In a process of its own, without a cache: look through the loops of products, and of softmax regression."""
     tiles.addresses_of((MOST_VECTORS,), np.dtype(np.float32), np.dtype(np.float32))
-    for kernels, _ in tiles.PRODUCTS:
-        (code,) = kernels[-1].inspect_asm().values()
-        loop = code[code.index("vfmadd") : code.rindex("vfmadd")]
-        assert not SPILL.findall(loop), kernels[-1]
+    with mock.patch.object(calls, "run_workers"):
+        fastml.softmax_regression_epoch(np.zeros((1, 784), np.float32), [0], np.zeros((784, 10), np.float32))
+    products = [loop for kernels, _ in tiles.PRODUCTS for loop in loops_of(kernels[-1])]
+    # Other loops of softmax regression make exp, which may be unrolled.
+    dots = [loop for loop in loops_of(softmax_regression.work) if "prefetcht1" in loop]
+    assert len(products) >= len(tiles.PRODUCTS)
+    assert max(loop.count("vfmadd") for loop in products) == CLASSES * MOST_VECTORS
+    assert max(loop.count("vfmadd") for loop in dots) == 2 * softmax_regression.WIDE
+    assert not any(SPILL.search(loop) for loop in products + dots)
+
+
+def loops_of(kernel):
+    """Return the innermost loops of the one thing that a kernel was compiled to."""
+    (code,) = kernel.inspect_asm().values()
+    return loops(code)
+
+
+def loops(assembly):
+    """Return the loops that have none within them: from a label to the first jump back to it."""
+    lines, begins, found = assembly.splitlines(), {}, []
+    for number, line in enumerate(lines):
+        if label := re.match(r"(\.\w+):", line):
+            begins[label[1]] = number
+        elif (jump := re.match(r"\s+j\w+\s+(\.\w+)", line)) and jump[1] in begins:
+            found.append((begins[jump[1]], number))
+    inner = [(a, b) for a, b in found if not any(a <= c and d <= b and (a, b) != (c, d) for c, d in found)]
+    return ["\n".join(lines[a : b + 1]) for a, b in inner]
 
 
 def halve(x):

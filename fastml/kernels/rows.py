@@ -1,7 +1,8 @@
 """Rows of the caller's X: read where they lie, or packed (copied and padded, floats converted and scaled as well).
 
-Pixels of uint8 stay bytes: to tiles each means a number in a table, which has it converted and scaled. To pack 100
-images of them as floats took 15 us, of the 190 of a batch, to mark the bytes takes 5; the look-ups cost 4 of these 10.
+Pixels of uint8 stay bytes, where there is more than one vector of hidden units: to tiles each means a number in a
+table, which has it converted and scaled. To pack 100 images of them as floats took 15 us, of the 190 of a batch, to
+mark the bytes takes 5; the look-ups cost 4 of these 10.
 """
 
 import numpy as np
