@@ -80,12 +80,12 @@ compared with NumPy's; without a hidden layer its MLPClassifier is softmax regre
 autograd and scikit-learn do not have."""
 
 
-def peers_apart(results: dict) -> str:
+def peers_differing(results: dict) -> str:
     """Return who was not timed in which case, since the results differ from NumPy's; nothing if that is nobody."""
     lines = [
         f"{case['name']} is without {name}: its results are {difference:.0e} of the norm away from NumPy's here.\n"
         for case in results["cases"]
-        for name, difference in case.get("apart", {}).items()
+        for name, difference in case["differing"].items()
     ]
     return "\n".join(["", *lines])
 
@@ -108,7 +108,7 @@ def full_report(results: dict) -> str:
 {explanation(results)}
 
 {full_table(results)}
-{peers_apart(results)}
+{peers_differing(results)}
 ## How far from the floor
 
 "Dense arithmetic" is the time that all products of an epoch take at the FMA peak, zeros included; "one read of X" the

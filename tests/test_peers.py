@@ -67,6 +67,32 @@ def test_another_step_size_is_a_difference():
     assert work.difference(side, other) > TOLERANCE
 
 
+@pytest.mark.parametrize("is_ours", [False, True])
+def test_a_peer_that_differs_is_left_out_and_fastml_ends_the_run(is_ours, monkeypatch):
+    modules = ("peers", "cases", "implementations.fastml", "implementations.numpy")
+    peers, cases, ours, numpy = map(importlib.import_module, modules)
+
+    class Steeper(ours.Fastml if is_ours else numpy.NumPy):
+        name = "steeper"
+
+        def __init__(self, X, y, start, lr, batch):
+            super().__init__(X, y, start, 1.01 * lr, batch)
+
+    monkeypatch.setattr(peers, "peak_memory", lambda *_: 0)
+    found = [ours.Fastml, numpy.NumPy, Steeper]
+    if is_ours:
+        monkeypatch.setattr(peers, "Fastml", Steeper)
+        found.pop(0)
+    case = next(case for case in cases.CASES if case.name == "softmax")
+    if is_ours:
+        with pytest.raises(SystemExit, match="fastml and NumPy differ"):
+            peers.run_case(case, found, 200, 1, 1)
+    else:
+        figures = peers.run_case(case, found, 200, 1, 1)
+        assert list(figures["peers"]) == ["fastml", "NumPy"]
+        assert figures["differing"]["steeper"] > TOLERANCE
+
+
 def test_peak_memory_is_that_of_a_process_of_its_own():
     module = importlib.import_module("peak_memory")
     if not module.STATUS.exists():
