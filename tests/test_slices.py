@@ -98,6 +98,13 @@ def test_a_short_pass_of_a_known_kind_is_one_slice_with_the_rest(machine):
     assert [count for count, _, _ in machine.go_through(100)] == [100 * BATCH - 3]
 
 
+@pytest.mark.parametrize(("batches", "numbers"), [(160, {1}), (200, {1, 3})])
+def test_a_slice_goes_before_a_trial_only_where_there_is_room_for_both(machine, batches, numbers):
+    machine.go_through(batches)
+    # After 10 ms a trial of 2 has no room in the rest of 16 ms; of 20 ms it has, once there were passes enough.
+    assert {len(machine.go_through(batches)) for _ in range(20)} == numbers
+
+
 def test_after_a_second_the_fastest_is_tried_first(machine):
     machine.go_through(2000)
     machine.wait(60)

@@ -81,8 +81,9 @@ def logit_tiles(batch, weights, own):
 
 
 def dlogits(batch, weights, own):
-    for b in range(own.logits.shape[0]):
-        softmax.add_partial_logits(own.partial, b, own.logits[b])
+    bands = own.logits.shape[0]
+    softmax.add_partial_logits(own.partial, 0, bands, own.logits)
+    for b in range(bands):
         softmax.softmax_band(own.logits[b], weights.num_classes)
         first, last, rate = b * BAND, min((b + 1) * BAND, BATCH), 0 * batch.scale
         softmax.dlogits_band(own.logits[b], batch.labels, own.order, first, last, rate, weights.num_classes)

@@ -95,8 +95,9 @@ def backward(X, labels, ahead, rate, weights, W2, new_W2, at, own, verdicts, tur
     """
     offsets, pieces, count = weights.offsets, weights.pieces, labels.size
     groups, pixel_groups = padded_size(count, ROWS) // ROWS, weights.W1.shape[1] // ROWS
-    for b in range(padded_size(count, BAND) // BAND):
-        add_partial_logits(own.partial, at // BAND + b, own.logits[b])
+    bands = padded_size(count, BAND) // BAND
+    add_partial_logits(own.partial, at // BAND, bands, own.logits)
+    for b in range(bands):
         if verdicts.losses.size and b % workers == worker:
             judge_band(own.logits[b], weights.num_classes, labels, own.order, b * BAND, count, verdicts)
         else:
@@ -206,8 +207,9 @@ def work_region(region, X, rows, labels, rate, scale, weights, scratch, verdicts
                 parts,
             )
         if region == JUDGE:
-            for b in range(padded_size(block.size, BAND) // BAND):
-                add_partial_logits(own.partial, b, own.logits[b])
+            bands = padded_size(block.size, BAND) // BAND
+            add_partial_logits(own.partial, 0, bands, own.logits)
+            for b in range(bands):
                 judge_band(
                     own.logits[b], weights.num_classes, block_labels, own.order, b * BAND, block.size, block_verdicts
                 )

@@ -209,8 +209,9 @@ def judge(X, rows, labels, scale, weights, scratch, verdicts, worker):
         for p in range(parts):
             begin, end = part_begin(p, parts, theta), part_begin(p + 1, parts, theta)
             compute_logits(X, block, ahead, 1, theta, begin, end, partial[p])
-        for b in range(padded_size(block.size, BAND) // BAND):
-            add_partial_logits(partial, b, logits[b])
+        bands = padded_size(block.size, BAND) // BAND
+        add_partial_logits(partial, 0, bands, logits)
+        for b in range(bands):
             scale_band(logits[b], scale)
             some = verdicts_from(verdicts, start)
             judge_band(logits[b], weights.num_classes, labels[start:], scratch.order, b * BAND, block.size, some)
@@ -226,8 +227,9 @@ def learn_block(X, rows, labels, ahead, rate, scale, weights, scratch, turn, tot
         begin, end = part_begin(p, parts, theta), part_begin(p + 1, parts, theta)
         compute_logits(X, rows, ahead, 2, theta, begin, end, partial[p])
     meet(scratch.team, worker, workers)
-    for b in range(padded_size(rows.size, BAND) // BAND):
-        add_partial_logits(partial, b, logits[b])
+    bands = padded_size(rows.size, BAND) // BAND
+    add_partial_logits(partial, 0, bands, logits)
+    for b in range(bands):
         scale_band(logits[b], scale)
         if verdicts.losses.size and b % workers == worker:
             judge_band(logits[b], weights.num_classes, labels, scratch.order, b * BAND, rows.size, verdicts)
