@@ -5,6 +5,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from fastml.kernels.masks import MASK_BITS
 from fastml.kernels.network_memory import (
     BLOCK,
     BLOCK_BYTES,
@@ -16,7 +17,6 @@ from fastml.kernels.network_memory import (
     scratch,
 )
 from fastml.kernels.panels import lanes
-from fastml.kernels.vectors import MASK_BITS
 
 PROPERTY = settings(max_examples=300, deadline=None, derandomize=True)
 ROW_BYTES = st.integers(1, 1 << 21)

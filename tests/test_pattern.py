@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from fastml.kernels import pattern
+from fastml.kernels.masks import MASK_BITS
 from fastml.kernels.panels import ROWS, padded
-from fastml.kernels.vectors import MASK_BITS
 from tests.compiled import compiled
 
 DENSITIES = pytest.mark.parametrize("density", [0, 0.1, 1])

@@ -5,8 +5,8 @@ import pytest
 
 from fastml import evaluate, nn_epoch
 from fastml.kernels import rows
+from fastml.kernels.masks import MASK_BITS
 from fastml.kernels.panels import padded
-from fastml.kernels.vectors import MASK_BITS
 from tests.compiled import compiled
 from tests.problems import make_problem
 

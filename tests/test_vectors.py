@@ -1,4 +1,4 @@
-"""Vectors and masks, called from small compiled functions, against plain NumPy."""
+"""Vectors, called from small compiled functions, against plain NumPy."""
 
 import operator
 from functools import cache
@@ -8,21 +8,11 @@ import numpy as np
 import pytest
 
 from fastml.kernels import panels
-from fastml.kernels.vectors import (
-    MASK_BITS,
-    append_indices,
-    as_rows,
-    convert,
-    exp,
-    load_vector,
-    meeting_mask,
-    nonzero_mask,
-    store_vector,
-)
+from fastml.kernels.masks import MASK_BITS
+from fastml.kernels.vectors import as_rows, exp, first_places, higher, lane, load_vector, store_vector
 from tests.compiled import compiled
 
 pytestmark = pytest.mark.parametrize("dtype", ["float32", "float64"])
-STORED = pytest.mark.parametrize("stored", ["uint8", "float32", "float64"])
 
 
 @cache
@@ -122,35 +112,6 @@ def test_exp_beyond_its_range_and_of_what_is_not_finite(dtype):
 
 
 @compiled
-def nonzero_masks(X, masks):
-    for i in range(X.shape[0]):
-        masks[i] = nonzero_mask(X, i, 3)
-
-
-def bits_of(flags):
-    """Return flags as a number, the first as its lowest bit."""
-    return sum(1 << bit for bit, flag in enumerate(flags) if flag)
-
-
-def sparse(dtype, shape, seed):
-    """Return numbers of a dtype, each of them zero with one half; NaN, infinity and -0.0 among those of floats."""
-    random = np.random.default_rng(seed)
-    values = random.integers(1, 100, shape).astype(dtype)
-    if values.dtype.kind == "f":
-        values *= random.choice(np.array([1, -1, np.nan, np.inf, np.finfo(dtype).smallest_subnormal], dtype), shape)
-    return np.where(random.random(shape) < 0.5, values, -values.dtype.type(0)).astype(dtype)
-
-
-def test_nonzero_mask(dtype):
-    X = sparse(dtype, (50, MASK_BITS + 5), seed=0)
-    X[0], X[1] = 0, np.nan
-    masks = np.zeros(50, np.uint16)
-    nonzero_masks(X, masks)
-    assert masks.tolist() == [bits_of(row[3 : 3 + MASK_BITS] != 0) for row in X]
-    assert {0, 2**MASK_BITS - 1} <= set(masks.tolist())
-
-
-@compiled
 def multiply_rows(A, found):
     rows = as_rows(A, 6)
     found[0], found[1] = rows.shape
@@ -170,56 +131,21 @@ def test_rows_of_a_literal_size_are_the_same_memory(dtype):
 
 
 @compiled
-def convert_rows(source, j, scale, X):
-    for i in range(source.shape[0]):
-        convert(source[i], j, scale, X, i)
+def argmax(A, out, found):
+    highest = load_vector(4, A, 0)
+    places = first_places(highest)
+    for i in range(1, A.shape[0]):
+        highest, places = higher(highest, places, load_vector(4, A, i), i)
+    store_vector(highest, out, 0)
+    for r in range(4):
+        found[r] = lane(places, r)
 
 
-@STORED
-@pytest.mark.parametrize("scale", [1.0, 1 / 255])
-def test_convert(dtype, stored, scale):
-    source = sparse(stored, (50, MASK_BITS + 5), seed=1)
-    before = np.random.default_rng(0).standard_normal((51, MASK_BITS + 5)).astype(dtype)
-    X = before.copy()
-    convert_rows(source, 3, np.dtype(dtype).type(scale), X)
-    expected = before.copy()
-    with np.errstate(under="ignore"):
-        expected[:50, 3 : 3 + MASK_BITS] = source[:, 3 : 3 + MASK_BITS].astype(dtype) * np.dtype(dtype).type(scale)
-    np.testing.assert_array_equal(X, expected)
-
-
-@compiled
-def meeting_masks(masks, i, bits, found):
-    for c in range(masks.shape[0]):
-        found[c] = meeting_mask(masks, c, i, bits)
-
-
-def test_meeting_mask(dtype):
+def test_the_highest_is_the_first_of_equals_and_a_nan_before_all(dtype):
     random = np.random.default_rng(0)
-    masks = random.integers(0, 2**16, (40, MASK_BITS + 5)).astype(np.uint16)
-    for bits in (0b1111, 0b1111 << 12, 0, 2**16 - 1, 1):
-        found = np.zeros(40, np.uint16)
-        meeting_masks(masks, 3, np.uint16(bits), found)
-        assert found.tolist() == [bits_of(row & bits) for row in masks[:, 3 : 3 + MASK_BITS]]
-
-
-@compiled
-def append_all(indices, g, masks):
-    count = 0
-    for c in range(masks.size):
-        count = append_indices(indices, g, count, masks[c], c * MASK_BITS)
-    return count
-
-
-@pytest.mark.parametrize("density", [0, 0.1, 0.5, 1])
-def test_append_indices(dtype, density):
-    random = np.random.default_rng(0)
-    flags = random.random((20, MASK_BITS)) < density
-    masks = np.array([bits_of(row) for row in flags], np.uint16)
-    indices = np.full((3, masks.size * MASK_BITS + 2 * MASK_BITS), -7, np.int32)
-    count = append_all(indices, 1, masks)
-    expected = np.flatnonzero(flags)
-    assert count == len(expected)
-    assert indices[1, :count].tolist() == expected.tolist()
-    assert (indices[1, count + MASK_BITS :] == -7).all()
-    assert (indices[[0, 2]] == -7).all()
+    values = np.array([-np.inf, -1, -0.0, 0, 1, 2, np.inf, np.nan], dtype)
+    for _ in range(200):
+        A, out, found = random.choice(values, (5, 4)), np.zeros((1, 4), dtype), np.zeros(4, np.int64)
+        argmax(A, out, found)
+        np.testing.assert_array_equal(out[0], A.max(axis=0))
+        assert found.tolist() == A.argmax(axis=0).tolist()

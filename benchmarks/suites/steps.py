@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastml.kernels import network, network_memory, pattern, rows, softmax, softmax_regression, tiles
+from fastml.kernels.masks import MASK_BITS
 from fastml.kernels.panels import ROWS
 from fastml.kernels.softmax import BAND, empty_verdicts
-from fastml.kernels.vectors import MASK_BITS, as_numbers, exp, load_vector, store_vector
+from fastml.kernels.vectors import as_numbers, exp, load_vector, store_vector
 
 from . import problems
 

@@ -5,7 +5,7 @@ Kernels take checked arrays and write into what they are given. They raise nothi
 **Tile** (`simd`). A core multiplies and adds one or two vectors a cycle, if it is not kept waiting. So the innermost
 loop, the micro-kernel, holds a register tile of 4 rows x 5 vectors of sums, and each turn adds an outer product to it:
 5 vectors and 4 numbers are loaded for 20 multiplications of vectors. Compilers don't find this form by themselves:
-`simd` makes the tile a Numba type, and what is done with it intrinsics; `vectors` does so for exp and for masks. How
+`simd` makes the tile a Numba type, and what is done with it intrinsics; `vectors` and `masks` have further ones. How
 many numbers a vector has, and how many vectors a tile, follows the CPU that Numba compiles for.
 
 **Panel** (`panels`). What a tile reads must lie in memory in the order in which it is read. Weights are packed into

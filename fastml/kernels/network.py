@@ -164,8 +164,8 @@ def work_region(region, X, rows, labels, rate, scale, weights, scratch, verdicts
         stays = neighbours and need_no_packing(X, scale, weights.input_dim, own.X, own.table)
         # What tiles read: the rows where they lie, or packed.
         block_X = as_numbers(X[block[0] : block[0] + block.size], own.X) if stays else own.X
-        # To judge, the next blocks are those of the other workers.
-        follows = block[-1] + 1 + ((workers - 1) * size if region == JUDGE else 0)
+        # To judge, blocks are taken, and the next one of ours may lie anywhere.
+        follows = rows[number * size] if region == JUDGE and number * size < rows.size else block[-1] + 1
         ahead = Ahead(X, follows, np.intp(0), block.size * X.shape[1] if neighbours else np.intp(0))
         if region == BACKWARD:
             # One block is still there, unless another worker had all of its rows.

@@ -7,11 +7,11 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastml.kernels import panels
 from fastml.kernels.jit import helper
+from fastml.kernels.masks import MASK_BITS
 from fastml.kernels.panels import CLASSES, ROWS, aligned_zeros, lanes, padded
 from fastml.kernels.softmax import BAND
 from fastml.kernels.team import Team, team_of
 from fastml.kernels.tiles import addresses_of
-from fastml.kernels.vectors import MASK_BITS
 
 # The most rows, and bytes, that go through a region together: with more of them, what all panels read of X leaves the
 # second cache. BLOCK is MASK_BITS times a power of two. A larger batch goes through in blocks of up to BLOCK_OF_MANY:

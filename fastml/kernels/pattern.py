@@ -9,8 +9,8 @@ import numpy as np
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from fastml.kernels.jit import helper
+from fastml.kernels.masks import MASK_BITS, append_indices, meeting_mask, nonzero_mask
 from fastml.kernels.panels import ROWS
-from fastml.kernels.vectors import MASK_BITS, append_indices, meeting_mask, nonzero_mask
 
 
 @helper
@@ -49,11 +49,13 @@ def list_pixels(masks, order, g, pieces, pixels, listed):
     count = 0
     for q in range(pieces.size - 1):
         listed[q, g] = count
-        for c in range(pieces[q] // MASK_BITS, pieces[q + 1] // MASK_BITS):
-            union = masks[c, group[0]]
+        # From 0 on, so that nobody asks whether c is below it.
+        piece = masks[pieces[q] // MASK_BITS : pieces[q + 1] // MASK_BITS]
+        for c in range(piece.shape[0]):
+            union = piece[c, group[0]]
             for r in range(1, ROWS):
-                union |= masks[c, group[r]]
-            count = append_indices(pixels, g, count, union, c * MASK_BITS)
+                union |= piece[c, group[r]]
+            count = append_indices(pixels, g, count, union, pieces[q] + c * MASK_BITS)
     listed[pieces.size - 1, g] = count
 
 

@@ -9,9 +9,10 @@ import numpy as np
 from numba.extending import overload
 
 from fastml.kernels.jit import helper
+from fastml.kernels.masks import MASK_BITS, convert
 from fastml.kernels.panels import copy, padded_size
 from fastml.kernels.pattern import mask_row
-from fastml.kernels.vectors import MASK_BITS, as_numbers, convert
+from fastml.kernels.vectors import as_numbers
 
 
 @helper

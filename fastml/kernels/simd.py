@@ -1,6 +1,6 @@
-"""Vectors and register tiles as Numba types, and the micro-kernels on tiles; `vectors` has what is done on vectors.
+"""Vectors and register tiles as Numba types, and the micro-kernels on tiles.
 
-These two files are the ones that speak LLVM.
+`vectors` has what is done on vectors, `masks` what on 16 pixels: these three files are the ones that speak LLVM.
 
 A `Vector` is a row of lanes in one register; a `Tile` is rows x vectors of them, all held in registers while a loop
 adds outer products or dot products to it. Both are values: an operation returns a new one. Arrays are indexed in
@@ -30,7 +30,7 @@ REGISTER_BYTES, REGISTERS = registers()
 
 
 class Vector(types.Type):
-    """Lanes of a float dtype, as many as a register holds if it is not said how many."""
+    """Lanes of a dtype, as many as a register holds if it is not said how many."""
 
     def __init__(self, dtype, lanes=None):
         self.dtype = dtype
@@ -45,7 +45,8 @@ class Vector(types.Type):
     @property
     def llvm(self):
         """The LLVM type."""
-        return ir.VectorType(ir.FloatType() if self.dtype.bitwidth == 32 else ir.DoubleType(), self.lanes)
+        numbers = {types.float32: ir.FloatType(), types.float64: ir.DoubleType(), types.int32: INT32}
+        return ir.VectorType(numbers[self.dtype], self.lanes)
 
 
 class Tile(types.Type):

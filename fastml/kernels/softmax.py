@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastml.kernels.jit import helper, kernel
-from fastml.kernels.vectors import exp, lane, load_vector, store_vector
+from fastml.kernels.vectors import exp, first_places, higher, lane, load_vector, store_vector
 
 # Rows whose logits lie side by side, (num_classes, BAND): exp works on whole vectors, whatever the number of classes.
 BAND = 16
@@ -101,14 +101,14 @@ def judge_band(logits, num_classes, labels, order, first, count, verdicts):
     logits are replaced by their softmax.
     """
     last = min(first + BAND, count)
+    highest = load_vector(BAND, logits, 0)
+    best = first_places(highest)
+    for k in range(1, num_classes):
+        highest, best = higher(highest, best, load_vector(BAND, logits, k), k)
     for i in range(first, last):
         row, r = order[i], i - first
-        best = 0
-        for k in range(1, num_classes):
-            if logits[k, r] > logits[best, r] or (np.isnan(logits[k, r]) and not np.isnan(logits[best, r])):
-                best = k
-        verdicts.predictions[row] = best
-        verdicts.losses[row] = logits[best, r] - logits[bend(labels[row], num_classes), r]
+        verdicts.predictions[row] = lane(best, r)
+        verdicts.losses[row] = lane(highest, r) - logits[bend(labels[row], num_classes), r]
     total = softmax_band(logits, num_classes)
     for i in range(first, last):
         row, r = order[i], i - first

@@ -1,4 +1,4 @@
-"""What is done on vectors: arithmetic lane by lane, exp, sums across lanes, and masks of lanes that are not zero."""
+"""What is done on vectors: arithmetic lane by lane, the highest of lanes, exp, sums across lanes."""
 
 import math
 import operator
@@ -22,9 +22,6 @@ from fastml.kernels.simd import (
     shuffle,
     store,
 )
-
-# Bits of a mask, whatever the vector length: LLVM cuts a vector of 16 lanes to what the CPU has.
-MASK_BITS = 16
 
 
 @intrinsic(prefer_literal=True)
@@ -83,6 +80,31 @@ lane_by_lane(operator.sub, ir.IRBuilder.fsub)
 lane_by_lane(operator.mul, ir.IRBuilder.fmul)
 lane_by_lane(operator.truediv, ir.IRBuilder.fdiv)
 lane_by_lane(max, lambda builder, a, b: builder.select(builder.fcmp_ordered(">", b, a), b, a))
+
+
+@intrinsic
+def first_places(typingctx, like):
+    """Return the place 0 for each lane of a vector."""
+    places = Vector(types.int32, like.lanes)
+    return places(like), lambda context, builder, sig, args: ir.Constant(places.llvm, None)
+
+
+@intrinsic
+def higher(typingctx, highest, places, vector, place):
+    """Return the higher lane of highest and vector, and its place; of equals the first, and a NaN before all."""
+    both = types.Tuple((highest, places))
+
+    def codegen(context, builder, sig, args):
+        highest_, places_, vector_, place_ = args
+        # Higher or one is NaN, which must be the new one.
+        takes = builder.and_(
+            builder.fcmp_unordered(">", vector_, highest_), builder.fcmp_ordered("==", highest_, highest_)
+        )
+        place_ = every_lane(builder, places.llvm, builder.trunc(place_, INT32))
+        chosen = builder.select(takes, vector_, highest_), builder.select(takes, place_, places_)
+        return context.make_tuple(builder, both, chosen)
+
+    return both(highest, places, highest, types.intp), codegen
 
 
 @intrinsic
@@ -220,71 +242,3 @@ def as_rows(typingctx, A, size):
         return view._getvalue()
 
     return rows(A, size), codegen
-
-
-@intrinsic
-def nonzero_mask(typingctx, X, i, j):
-    """Return a bit for each of X[i, j : j + MASK_BITS]: whether it is not zero (a NaN is not)."""
-
-    def codegen(context, builder, sig, args):
-        stored = ir.VectorType(context.get_data_type(X.dtype), MASK_BITS)
-        value = builder.load(builder.bitcast(element(context, builder, X, *args), stored.as_pointer()))
-        value.align = X.dtype.bitwidth // 8
-        differ = builder.fcmp_unordered if isinstance(X.dtype, types.Float) else builder.icmp_unsigned
-        return builder.bitcast(differ("!=", value, ir.Constant(stored, None)), ir.IntType(MASK_BITS))
-
-    return types.uint16(X, types.intp, types.intp), codegen
-
-
-@intrinsic
-def convert(typingctx, source, j, scale, X, i):
-    """Write scale * source[j : j + MASK_BITS] to X[i, j:]."""
-
-    def codegen(context, builder, sig, args):
-        source_, j_, scale_, X_, i_ = args
-        vector = Vector(X.dtype, MASK_BITS)
-        value = load(context, builder, vector, source, source_, j_)
-        value = builder.fmul(value, every_lane(builder, vector.llvm, scale_))
-        store(context, builder, vector, value, X, X_, i_, j_)
-        return context.get_dummy_value()
-
-    return types.void(source, types.intp, scale, X, types.intp), codegen
-
-
-@intrinsic
-def meeting_mask(typingctx, masks, c, i, bits):
-    """Return a bit for each of masks[c, i : i + MASK_BITS]: whether it shares a bit with bits."""
-
-    def codegen(context, builder, sig, args):
-        masks_, c_, i_, bits_ = args
-        lanes = ir.VectorType(ir.IntType(MASK_BITS), MASK_BITS)
-        value = builder.load(builder.bitcast(element(context, builder, masks, masks_, c_, i_), lanes.as_pointer()))
-        value.align = 2
-        met = builder.icmp_unsigned(
-            "!=", builder.and_(value, every_lane(builder, lanes, bits_)), ir.Constant(lanes, None)
-        )
-        return builder.bitcast(met, ir.IntType(MASK_BITS))
-
-    return types.uint16(masks, types.intp, types.intp, types.uint16), codegen
-
-
-@intrinsic
-def append_indices(typingctx, indices, g, count, mask, base):
-    """Write base + b for each bit b of mask to indices[g, count:] and return the new count.
-
-    Writes MASK_BITS numbers whatever the mask: indices need that much room behind the last one.
-    """
-
-    def codegen(context, builder, sig, args):
-        indices_, g_, count_, mask_, base_ = args
-        lanes = ir.VectorType(INT32, MASK_BITS)
-        value = every_lane(builder, lanes, builder.trunc(base_, INT32))
-        value = builder.add(value, ir.Constant(lanes, list(range(MASK_BITS))))
-        chosen = builder.bitcast(mask_, ir.VectorType(ir.IntType(1), MASK_BITS))
-        name = f"experimental.vector.compress.v{MASK_BITS}i32"
-        value = call(builder, name, lanes, value, chosen, ir.Constant(lanes, ir.Undefined))
-        pointer = element(context, builder, indices, indices_, g_, count_)
-        builder.store(value, builder.bitcast(pointer, lanes.as_pointer())).align = 4
-        return builder.add(count_, builder.zext(call(builder, f"ctpop.i{MASK_BITS}", mask_.type, mask_), count_.type))
-
-    return types.intp(indices, types.intp, types.intp, types.uint16, types.intp), codegen
