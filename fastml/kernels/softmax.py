@@ -54,7 +54,7 @@ def bend(label, num_classes):
 
 @helper
 def add_partial_logits(partial, first, bands, logits):
-    """Write the logits of bands from the first on: the partial logits, (parts, bands, classes, BAND), in their order.
+    """Write the logits of bands from the first on: partial logits, (parts, bands, classes, BAND), added in their order.
 
     They come from other workers' caches: those of all bands together, for if some work lies between two bands each is
     waited for. With the parts in the inner loop two of them took five times as long.
