@@ -114,12 +114,12 @@ class Pace:
         if trials:
             self.trials = trials[1:]
             return trials[0], int(TRIAL_SECONDS / min(seconds.values()))
-        workers, fewest = fastest(seconds), min(seconds.values())
-        length = min(SETTLING_SECONDS, SLICE_SECONDS)
-        if not self.is_due() or not self.has_room(seconds[workers], left - length / fewest):
+        workers = fastest(seconds)
+        each, length = seconds[workers], min(SETTLING_SECONDS, SLICE_SECONDS)
+        if not self.is_due() or not self.has_room(each, left - length / each):
             # To begin a slice for nothing takes 2 % of the 12 ms of an epoch of softmax regression on MNIST.
             length = SLICE_SECONDS
-        return workers, int(length / fewest)
+        return workers, int(length / each)
 
     def learn(self, workers: int, batches: float, began: float, left: float) -> None:
         """Learn that workers had so many batches, since a time, and so many are left; plan a trial if it is due."""

@@ -1,6 +1,6 @@
 """Vectors and register tiles as Numba types, and the micro-kernels on tiles.
 
-`vectors` has what is done on vectors, `masks` what on 16 pixels: these three files are the ones that speak LLVM.
+`vectors` has what is done on vectors, `masks` what on 16 pixels: what LLVM has to know of vectors is in these three.
 
 A `Vector` is a row of lanes in one register; a `Tile` is rows x vectors of them, all held in registers while a loop
 adds outer products or dot products to it. Both are values: an operation returns a new one. Arrays are indexed in
@@ -39,7 +39,7 @@ class Vector(types.Type):
 
     @property
     def suffix(self):
-        """The end of an LLVM intrinsic's name for vectors of this type."""
+        """The end of an LLVM intrinsic's name for vectors of this type, of floats."""
         return f"v{self.lanes}f{self.dtype.bitwidth}"
 
     @property
