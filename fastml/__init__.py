@@ -1,4 +1,4 @@
-"""Softmax regression and the two-layer ReLU network, trained on the CPU at the limit of the machine."""
+"""Train and evaluate softmax regression and a two-layer ReLU network on the CPU, with compiled kernels."""
 
 from fastml.datasets import load_mnist, parse_mnist
 from fastml.epochs import nn_epoch, softmax_regression_epoch

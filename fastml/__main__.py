@@ -1,4 +1,4 @@
-"""The command `fastml`, as ``python -m fastml``."""
+"""Run the command `fastml` for ``python -m fastml``."""
 
 from fastml.cli import main
 

@@ -1,6 +1,7 @@
-"""Checkpoints: the state of a run in one file of a directory, always the whole of one moment.
+"""Checkpoints: one file in a directory holds the complete state of a training run.
 
-It is a file of weights (`fastml.weights`) with the state among its settings, so `fastml evaluate` takes it too.
+A checkpoint is a file of weights (`fastml.weights`) with the state among its settings, so `fastml evaluate` reads it
+too. Saving replaces the whole file, so the file always holds the state at one moment.
 """
 
 import hashlib
@@ -22,20 +23,21 @@ SAMPLED_ROWS = 64
 
 
 class CheckpointError(ValueError):
-    """A checkpoint is not of the run that it is to go on with, or is in the way of another."""
+    """A checkpoint belongs to another run, or already exists where a new run would be saved."""
 
 
 class Checkpoint:
-    """The file that keeps a run in a directory.
+    """The file in a directory that holds the state of a run.
 
     Parameters
     ----------
     directory : str or os.PathLike
-        Where it lies.
+        The directory of the file.
     run : dict
-        What decides, with the weights, how the run goes on: names that people understand, with what JSON can express.
+        The settings that, with the weights, determine how the run continues: readable names, and values that JSON can
+        express.
     num_examples, batch : int
-        Where an epoch can be broken off: after whole batches.
+        The number of training examples, and of examples in a batch. An epoch can be interrupted after whole batches.
     """
 
     def __init__(self, directory: str | os.PathLike, run: dict[str, Any], num_examples: int, batch: int):
@@ -45,12 +47,12 @@ class Checkpoint:
 
     @contextmanager
     def held(self, make: bool) -> Iterator[None]:
-        """Keep other runs out of the directory, and make it if need be.
+        """Lock the directory against other runs; create it first if `make` is true.
 
         Raises
         ------
         OSError
-            If there is no such directory; BlockingIOError if another run is kept in it now.
+            If the directory does not exist or cannot be created; BlockingIOError if another run is using it.
         """
         if make:
             self.path.parent.mkdir(exist_ok=True)
@@ -58,12 +60,12 @@ class Checkpoint:
             yield
 
     def begin(self, history: History) -> None:
-        """Save the state before the first epoch; refuse a directory that holds a checkpoint or can't take one.
+        """Save the state before the first epoch; reject a directory that holds a checkpoint or cannot be written.
 
         Raises
         ------
         CheckpointError
-            If there is a checkpoint: it would be lost.
+            If there is a checkpoint already: saving would overwrite it.
         OSError
             If the file cannot be written.
         """
@@ -73,18 +75,18 @@ class Checkpoint:
         self.save(history, 0, 0.0)
 
     def save(self, history: History, row: int, seconds: float) -> None:
-        """Save the state: the rows of the epoch after the history's that are done, and the seconds that they took."""
+        """Save the history and the position in the epoch after it: the rows done, and the seconds that they took."""
         remove_leftovers(self.path)
         settings = {"run": self.run, "history": history.rows, "row": row, "seconds": seconds}
         save_weights(self.path, history.weights, settings)
 
     def load(self, history: History) -> tuple[int, float]:
-        """Set the weights and the rows of a new history to the saved ones; return row and seconds as `save` took them.
+        """Restore the saved weights and rows into a new history; return the row and the seconds that `save` was given.
 
         Raises
         ------
         WeightsError, CheckpointError
-            ValueErrors: if the file is damaged, or of another run. The history is as it was.
+            ValueErrors: if the file is damaged or belongs to another run. The history is then unchanged.
         OSError
             If the file is missing or cannot be read.
         """
@@ -106,14 +108,14 @@ class Checkpoint:
         return row, seconds
 
     def is_position(self, row: object) -> bool:
-        """Tell whether a batch can end after that many rows of an epoch."""
+        """Return whether a batch can end after `row` rows of an epoch."""
         if type(row) is not int or not 0 <= row <= self.num_examples:
             return False
         return row == self.num_examples or row % self.batch == 0
 
 
 def is_history(rows: object) -> bool:
-    """Tell whether rows, as JSON has them, are those of a `History`."""
+    """Return whether a value loaded from JSON is the list of rows of a `History`."""
     if not isinstance(rows, list):
         return False
     types = [int] + [float] * (len(EpochResult._fields) - 1)
@@ -124,7 +126,7 @@ def is_history(rows: object) -> bool:
 
 
 def fingerprint(X: NDArray, y: NDArray) -> str:
-    """Return the shape and dtype of a set, with a digest of all of its labels and of rows spread over all of X."""
+    """Return the shape and dtype of X, with a digest of all labels and of some rows spread evenly over X."""
     digest = hashlib.sha256(np.ascontiguousarray(y))
     for row in np.linspace(0, len(X) - 1, min(SAMPLED_ROWS, len(X))).astype(np.int64):
         digest.update(np.ascontiguousarray(X[row]))

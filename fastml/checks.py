@@ -1,6 +1,6 @@
-"""Every check of what the public functions are given, and every message of an error that it ends in.
+"""Checks of the arguments of the public functions, with their error messages.
 
-A check returns its argument in the form the rest of the package works with, and changes nothing.
+A check returns its argument in the form that the rest of the package uses. No check modifies its argument.
 """
 
 import math
@@ -14,12 +14,12 @@ LAST_BATCH = ("nominal", "mean")
 
 
 def describe(array: NDArray) -> str:
-    """Return the shape and dtype of an array as the messages say them."""
+    """Return the shape and dtype of an array as the error messages show them."""
     return f"an array of shape {array.shape} and dtype {array.dtype}"
 
 
 def as_array(name: str, value: ArrayLike) -> NDArray:
-    """Return value as an ndarray, without a copy where it is one; refuse what has no regular shape."""
+    """Return value as an ndarray, without a copy if it already is one; reject a value without a regular shape."""
     try:
         return np.asarray(value)
     except (TypeError, ValueError) as error:
@@ -49,7 +49,7 @@ def check_logits(Z: ArrayLike) -> NDArray:
 
 
 def check_examples(X: NDArray) -> None:
-    """Refuse X without a row where the result is a mean over the rows."""
+    """Reject an X without rows, for functions that return a mean over the rows."""
     if X.shape[0] == 0:
         raise ValueError(f"X must have at least one row, got {describe(X)}")
 
@@ -79,9 +79,9 @@ def check_order(order: ArrayLike | None, num_rows: int) -> NDArray | None:
 
 
 def check_range(name: str, values: NDArray, limit: int, plural: str, reason: str) -> None:
-    """Refuse an integer outside [0, limit), naming the first one and the reason.
+    """Reject values outside [0, limit); the error names the first such value and the reason.
 
-    Two passes that allocate nothing tell whether there is one; only then is it looked for.
+    The minimum and the maximum detect such a value without allocating memory. Only then is its position searched.
     """
     if values.size == 0 or (values.min() >= 0 and values.max() < limit):
         return
@@ -102,7 +102,7 @@ def check_images(images: ArrayLike, most_pixels: int) -> NDArray:
 
 
 def check_numbers(numbers: ArrayLike) -> NDArray:
-    """Return the numbers of images as a 1-D integer array, each in [0, 2**63)."""
+    """Return image numbers as a 1-D integer array, each in [0, 2**63)."""
     numbers = as_array("numbers", numbers)
     if numbers.dtype.kind not in "iu" and numbers.size:
         raise TypeError(f"numbers must hold integers, got {describe(numbers)}")
@@ -113,7 +113,7 @@ def check_numbers(numbers: ArrayLike) -> NDArray:
 
 
 def check_out(out: NDArray, shape: tuple[int, ...], **inputs: NDArray) -> None:
-    """Refuse an array that images of a shape can't be written to, or that shares memory with an input."""
+    """Reject an array that cannot hold images of the given shape, is not writable, or shares memory with an input."""
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out must be a NumPy array, got {type(out).__name__}")
     if out.dtype != np.uint8:
@@ -128,7 +128,7 @@ def check_out(out: NDArray, shape: tuple[int, ...], **inputs: NDArray) -> None:
 
 
 def check_weights(**weights: NDArray) -> None:
-    """Refuse weights whose shapes don't chain, or that are not all float32 or all float64."""
+    """Reject weights of shapes that cannot be multiplied in order, or that are not all float32 or all float64."""
     outputs, dtype, before = None, None, None
     for name, W in weights.items():
         if not isinstance(W, np.ndarray):
@@ -145,7 +145,7 @@ def check_weights(**weights: NDArray) -> None:
 
 
 def check_updatable(inputs: dict[str, NDArray | None], weights: dict[str, NDArray]) -> None:
-    """Refuse weights that can't be updated in place: read-only, or sharing memory with anything else or themselves."""
+    """Reject weights that cannot be updated in place: read-only arrays, and arrays with overlapping memory."""
     others = dict(inputs)
     for name, W in weights.items():
         if not W.flags.writeable:
@@ -159,7 +159,7 @@ def check_updatable(inputs: dict[str, NDArray | None], weights: dict[str, NDArra
 
 
 def overlaps_itself(W: NDArray) -> bool:
-    """Tell whether two elements of a 2-D array can lie on the same bytes, as in a broadcast view."""
+    """Return whether two elements of a 2-D array may share bytes, as in a broadcast view."""
     reach = W.itemsize
     for stride, length in sorted((abs(stride), length) for stride, length in zip(W.strides, W.shape, strict=True)):
         if length > 1:
@@ -170,7 +170,7 @@ def overlaps_itself(W: NDArray) -> bool:
 
 
 def shares_memory(a: NDArray, b: NDArray) -> bool:
-    """Tell whether two arrays share a byte; where that is too hard to tell, say that they do."""
+    """Return whether two arrays share a byte; also return True if the exact check would take too long."""
     try:
         return np.shares_memory(a, b, max_work=1_000_000)
     except np.exceptions.TooHardError:
@@ -222,7 +222,7 @@ def check_flag(name: str, value: bool) -> bool:
 
 
 def as_scalar(value: object) -> object:
-    """Return what a 0-d array holds; anything else as it is."""
+    """Return the element of a 0-d array; return any other value unchanged."""
     return value[()] if isinstance(value, np.ndarray) and value.ndim == 0 else value
 
 

@@ -1,19 +1,14 @@
-"""The epoch functions: check what is given, pack the weights, drive the slices, unpack."""
-
-import sys
-from collections.abc import Callable
-from types import ModuleType
+"""The epoch functions: check the arguments, pack the weights, run the kernels slice by slice, unpack the weights."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastml import checks
-from fastml.kernels import jit, network, softmax_regression
-from fastml.kernels.softmax import empty_verdicts
+from fastml.kernels.compile import forks
+from fastml.kernels.loss import empty_verdicts
+from fastml.models import NETWORK, SOFTMAX_REGRESSION, Model
+from fastml.options import Options, Progress
 from fastml.slices import Rows, slices
-
-# Called with the examples done, their number, and the mean loss of those that are done.
-Progress = Callable[[int, int, float], object]
 
 
 def softmax_regression_epoch(
@@ -38,9 +33,10 @@ def softmax_regression_epoch(
     Parameters
     ----------
     X : array_like, shape (num_examples, input_dim)
-        Examples. C-contiguous uint8, float32 and float64 are read where they lie, also from a read-only memory map.
-        Other strides, booleans, other integers, float16 and foreign byte orders are converted a few MB at a time, and
-        so are, for this function but not for `nn_epoch`, rows that are not a whole number of vectors long.
+        Examples. C-contiguous uint8, float32 and float64 arrays are read in place, also from a read-only memory map.
+        Other strides, booleans, other integers, float16 and non-native byte orders are converted a few MB at a time.
+        With few classes, this function also converts X if its rows are not a whole number of vector registers long;
+        `nn_epoch` does not.
     y : array_like of integers, shape (num_examples,)
         Labels in [0, num_classes).
     theta : ndarray of float32 or float64, shape (input_dim, num_classes)
@@ -48,27 +44,29 @@ def softmax_regression_epoch(
     lr : float
         Step size (learning rate).
     batch : int
-        Rows of a mini-batch, at least 1; more than there are means one batch.
+        Rows of a mini-batch, at least 1. If X has fewer rows, all of them make one batch.
     scale : float
         Multiplies X: raw pixels of 0 to 255 with ``scale=1/255`` train like floats in [0, 1].
     order : array_like of integers, optional
         Indices of the rows of X in the order to visit them: a permutation shuffles without copying X.
     last_batch : {"nominal", "mean"}
-        What a shorter last batch is divided by: batch, so that each example weighs the same, or its own number of rows.
+        The divisor of the gradient of a shorter last batch: "nominal" divides by batch, so that all examples have the
+        same weight, "mean" by the number of rows in that batch.
     progress : callable, optional
         Called as ``progress(done, num_examples, loss)`` after each slice of about 50 ms; loss is the mean softmax loss
-        of the examples so far, each with the weights from before its step.
+        of the examples so far, each computed with the weights before its step.
 
     Raises
     ------
     TypeError, ValueError
-        For an argument that is not as above; nothing has been changed then.
+        If an argument is invalid. Nothing has been changed then.
 
     Notes
     -----
-    KeyboardInterrupt, or an error in `progress`, leaves theta as after the last finished slice of whole batches. NaN
-    and infinity travel as in NumPy; subnormal numbers, in float32 those below 1.2e-38, count as zero, where the CPU is
-    an x86: it is slow with them. The result has the same bits for any number of threads and any threading layer.
+    After KeyboardInterrupt or an error in `progress`, theta holds the result of the last finished slice of whole
+    batches. NaN and infinity propagate as in NumPy. On x86 CPUs, subnormal numbers (in float32 those below 1.2e-38) are
+    flushed to zero, because arithmetic on them is slow. The result has the same bits for any number of threads and any
+    threading layer.
 
     References
     ----------
@@ -85,7 +83,8 @@ def softmax_regression_epoch(
     array([[0.28018745, 0.01981255],
            [0.53256639, 0.16743361]])
     """
-    run_epoch(softmax_regression, X, y, {"theta": theta}, lr, batch, scale, order, last_batch, progress)
+    options = Options(lr, batch, scale, last_batch)
+    run_epoch(SOFTMAX_REGRESSION, X, y, (theta,), options, order, progress)
 
 
 def nn_epoch(
@@ -103,7 +102,7 @@ def nn_epoch(
 ) -> None:
     """Run one epoch of mini-batch SGD for the two-layer ReLU network, modifying W1 and W2 in place.
 
-    For each mini-batch of B rows, in their given order, with the W2 from before the step in G::
+    For each mini-batch of B rows, in their given order, where G uses the W2 from before the step::
 
         H = relu(scale * X @ W1);  D = softmax(H @ W2) - onehot(y);  G = (D @ W2.T) * (H > 0)
         W2 -= lr / batch * H.T @ D
@@ -121,12 +120,13 @@ def nn_epoch(
     Raises
     ------
     TypeError, ValueError
-        For an argument that is not as above; nothing has been changed then.
+        If an argument is invalid. Nothing has been changed then.
 
     Notes
     -----
-    As for `softmax_regression_epoch`, with one exception for NaN and infinity: the kernels skip a pixel that is exactly
-    0 in each of the rows that they take together, so it contributes nothing, even to a weight that is not finite.
+    As for `softmax_regression_epoch`, with one exception for NaN and infinity: the kernels process several rows
+    together, and skip a feature that is exactly 0 in all of them. A skipped feature contributes 0, even if its weight
+    is not finite.
 
     References
     ----------
@@ -146,74 +146,50 @@ def nn_epoch(
     >>> after < before
     True
     """
-    run_epoch(network, X, y, {"W1": W1, "W2": W2}, lr, batch, scale, order, last_batch, progress)
+    options = Options(lr, batch, scale, last_batch)
+    run_epoch(NETWORK, X, y, (W1, W2), options, order, progress)
 
 
 def run_epoch(
-    model: ModuleType,
+    model: Model,
     X: ArrayLike,
     y: ArrayLike,
-    weights: dict[str, NDArray],
-    lr: float,
-    batch: int,
-    scale: float,
+    weights: tuple[NDArray, ...],
+    options: Options,
     order: ArrayLike | None,
-    last_batch: str,
     progress: Progress | None,
 ) -> None:
-    """Run one epoch of a model, a module of kernels, modifying the weights in place.
+    """Run one epoch of a model, modifying the weights in place.
 
-    All checks come before the first change. The weights live in the form that the kernels want for as long as the
-    epoch runs; whatever ends it, they are written back as after the last whole slice.
+    Invalid arguments are rejected before any weight changes. If an exception ends the epoch, the weights from the end
+    of the last finished slice are written back.
     """
-    checks.check_weights(**weights)
-    input_dim, num_classes = next(iter(weights.values())).shape[0], list(weights.values())[-1].shape[1]
+    named = model.named(weights)
+    checks.check_weights(**named)
+    input_dim, num_classes = weights[0].shape[0], weights[-1].shape[1]
     X = checks.check_features(X, input_dim)
     order = checks.check_order(order, X.shape[0])
     y = checks.check_labels(y, X.shape[0], num_classes)
-    checks.check_updatable({"X": X, "y": y, "order": order}, weights)
-    lr, scale = checks.check_real("lr", lr), checks.check_real("scale", scale)
-    batch = checks.check_integer("batch", batch, minimum=1)
-    checks.check_choice("last_batch", last_batch, checks.LAST_BATCH)
+    checks.check_updatable({"X": X, "y": y, "order": order}, named)
+    options = options.checked()
 
-    dtype = model_dtype(weights.values())
-    rows = Rows(X, order, dtype, model)
+    threads, kernels = forks.available_threads(), model.kernels(*weights)
+    rows = Rows(X, order, kernels, options.scale)
     if rows.count == 0:
         return
-    size = min(batch, rows.count)
-    with np.errstate(over="ignore"):  # beyond float32's range is infinity, as NumPy has it
-        rate, short_rate = (dtype.type(step) for step in rates(lr, batch, rows.count, last_batch))
-        scale = dtype.type(scale)
-    threads = jit.available_threads()
-    packed = model.pack(dtype, *weights.values())
-    scratch = model.scratch(size, threads, True, packed, rows.dtype)
-    verdicts, losses = empty_verdicts(0, num_classes, dtype), 0.0
+    descent = options.descent(rows.count, kernels.dtype)
+    with forks.parallel_lock:  # may compile
+        kernels.reserve(descent.batch, threads, learn=True)
+    verdicts, losses = empty_verdicts(0, num_classes, kernels.dtype), 0.0
     try:
-        for start, stop, workers in slices(rows, size, threads, 4 * size * sum(W.size for W in weights.values())):
-            features, indices, wanted = rows.take(start, stop)
-            labels = y[wanted].astype(np.int64)
+        for start, stop, workers in slices(rows, descent.batch, threads, 4 * sum(W.size for W in weights)):
+            examples = rows.take(start, stop, y)
             if progress is not None:
-                verdicts = empty_verdicts(stop - start, num_classes, dtype)
-            with jit.parallel_lock:
-                model.run(
-                    features, indices, labels, size, rate, short_rate, scale, True, workers, packed, scratch, verdicts
-                )
+                verdicts = empty_verdicts(stop - start, num_classes, kernels.dtype)
+            with forks.parallel_lock:
+                kernels.learn(examples, descent, verdicts, workers)
             if progress is not None:
                 losses += float(verdicts.losses.sum(dtype=np.float64))
                 progress(stop, rows.count, losses / stop)
     finally:
-        model.unpack(packed, *weights.values())
-
-
-def rates(lr: float, batch: int, num_examples: int, last_batch: str) -> tuple[float, float]:
-    """Return lr divided as a whole batch and as a shorter last one is."""
-    # No set has more rows than sys.maxsize, and a float divided by a longer integer would overflow.
-    nominal = lr / min(batch, sys.maxsize)
-    if last_batch == "nominal":
-        return nominal, nominal
-    return lr / min(batch, num_examples), lr / (num_examples % batch or batch)
-
-
-def model_dtype(weights) -> np.dtype:
-    """Return the native dtype of the weights."""
-    return next(iter(weights)).dtype.newbyteorder("=")
+        kernels.unpack(*weights)

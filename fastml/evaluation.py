@@ -1,4 +1,7 @@
-"""Losses, errors and predictions: of logits that are there, and of weights without a matrix of logits for the set."""
+"""Losses, errors and predictions, from given logits or from the weights of a model.
+
+The logits of a model are computed block by block: there is never a matrix of logits for the whole set.
+"""
 
 import math
 from collections.abc import Iterator
@@ -7,16 +10,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastml import checks
-from fastml.epochs import Progress, model_dtype
-from fastml.kernels import jit, network, softmax_regression
-from fastml.kernels.softmax import BAND, Verdicts, empty_verdicts, judge
+from fastml.kernels.compile import forks
+from fastml.kernels.input import BLOCK
+from fastml.kernels.loss import BAND, Verdicts, empty_verdicts, judge_logits
+from fastml.models import model_of
+from fastml.options import Progress
 from fastml.slices import Rows, slices
 
-# Blocks of rows for each thread, and rows of logits, whose verdicts are in memory at once: a few megabytes.
+# The most blocks of rows for each thread, and the most rows of given logits, that are evaluated at once. These limits
+# keep the memory of the verdicts to a few megabytes.
 MOST_BLOCKS, LOGITS_ROWS = 64, 8192
-# Rows whose losses are added up in one go. Ranges begin at multiples of it.
+# Losses are first summed over groups of this many rows. Each range of rows begins at a multiple of this number, so the
+# groups do not depend on the ranges.
 SUM_ROWS = 128
-MODELS = {1: (softmax_regression, ("theta",)), 2: (network, ("W1", "W2"))}
 
 
 def softmax_loss(Z: ArrayLike, y: ArrayLike) -> float:
@@ -25,7 +31,7 @@ def softmax_loss(Z: ArrayLike, y: ArrayLike) -> float:
     Parameters
     ----------
     Z : array_like, shape (num_examples, num_classes)
-        Logits. float32 and float64 are computed in their own precision, anything else in float64; the mean is summed
+        Logits. float32 and float64 are computed in their own precision, other dtypes in float64. The mean is computed
         in float64.
     y : array_like of integers, shape (num_examples,)
         Labels in [0, num_classes).
@@ -38,7 +44,7 @@ def softmax_loss(Z: ArrayLike, y: ArrayLike) -> float:
     Raises
     ------
     TypeError, ValueError
-        For an argument that is not as above.
+        If an argument is invalid.
 
     References
     ----------
@@ -55,7 +61,7 @@ def softmax_loss(Z: ArrayLike, y: ArrayLike) -> float:
 
 
 def loss_err(h: ArrayLike, y: ArrayLike) -> tuple[float, float]:
-    """Return the mean softmax loss of logits and the fraction of rows whose highest logit is not the label's.
+    """Return the mean softmax loss of logits and the fraction of rows with a wrong highest logit.
 
     Parameters
     ----------
@@ -67,12 +73,12 @@ def loss_err(h: ArrayLike, y: ArrayLike) -> tuple[float, float]:
     Returns
     -------
     loss, err : float
-        Loss in nats; error in [0, 1]. Of equal logits the first counts as the highest, as in `numpy.argmax`.
+        Loss in nats; error in [0, 1]. Among equal logits the first counts as the highest, as in `numpy.argmax`.
 
     Raises
     ------
     TypeError, ValueError
-        For an argument that is not as above.
+        If an argument is invalid.
 
     Examples
     --------
@@ -91,7 +97,7 @@ def loss_err(h: ArrayLike, y: ArrayLike) -> tuple[float, float]:
 def evaluate(
     X: ArrayLike, y: ArrayLike, *weights: NDArray, scale: float = 1.0, progress: Progress | None = None
 ) -> tuple[float, float]:
-    """Return the mean softmax loss and the error of a model on a set, without making a matrix of logits for the set.
+    """Return the mean softmax loss and the error of a model on a set, without a matrix of logits for the set.
 
     Parameters
     ----------
@@ -115,7 +121,7 @@ def evaluate(
     Raises
     ------
     TypeError, ValueError
-        For an argument that is not as above.
+        If an argument is invalid.
 
     Examples
     --------
@@ -141,12 +147,12 @@ def predict(X: ArrayLike, *weights: NDArray, scale: float = 1.0) -> NDArray[np.i
     Returns
     -------
     ndarray of int64, shape (num_examples,)
-        Labels in [0, num_classes); of equal logits the first.
+        Labels in [0, num_classes). Among equal logits the first counts as the highest.
 
     Raises
     ------
     TypeError, ValueError
-        For an argument that is not as in `evaluate`.
+        If an argument is invalid.
 
     Examples
     --------
@@ -178,7 +184,7 @@ def predict_proba(X: ArrayLike, *weights: NDArray, scale: float = 1.0) -> NDArra
     Raises
     ------
     TypeError, ValueError
-        For an argument that is not as in `evaluate`.
+        If an argument is invalid.
 
     Examples
     --------
@@ -188,17 +194,15 @@ def predict_proba(X: ArrayLike, *weights: NDArray, scale: float = 1.0) -> NDArra
     array([[0.25, 0.25, 0.25, 0.25]])
     """
     X, scale = check_model_input(X, weights, scale)
-    probabilities = np.empty((X.shape[0], weights[-1].shape[1]), model_dtype(weights))
+    probabilities = np.empty((X.shape[0], weights[-1].shape[1]), weights[0].dtype.newbyteorder("="))
     for start, verdicts in verdicts_of_model(X, None, weights, scale, probabilities=True):
         probabilities[start : start + len(verdicts.probabilities)] = verdicts.probabilities
     return probabilities
 
 
 def check_model_input(X: ArrayLike, weights: tuple[NDArray, ...], scale: float) -> tuple[NDArray, float]:
-    """Return X and scale as they are used, after the checks that all functions on a model and a set share."""
-    if len(weights) not in MODELS:
-        raise TypeError(f"weights must be theta, or W1 and W2; got {len(weights)} arrays")
-    checks.check_weights(**dict(zip(MODELS[len(weights)][1], weights, strict=True)))
+    """Check weights, X and scale; return X as an array and scale as a float."""
+    checks.check_weights(**model_of(weights).named(weights))
     return checks.check_features(X, weights[0].shape[0]), checks.check_real("scale", scale)
 
 
@@ -209,24 +213,18 @@ def verdicts_of_model(
     scale: float,
     probabilities: bool = False,
 ) -> Iterator[tuple[int, Verdicts]]:
-    """Yield (start, verdicts) for consecutive ranges of rows; without y the losses mean nothing."""
-    model, _ = MODELS[len(weights)]
-    dtype, num_classes = model_dtype(weights), weights[-1].shape[1]
-    rows, threads = Rows(X, None, dtype, model), jit.available_threads()
-    packed = model.pack(dtype, *weights)
-    scratch = model.scratch(model.BLOCK, threads, False, packed, rows.dtype)
-    with np.errstate(over="ignore"):
-        scale = dtype.type(scale)
-    zero = dtype.type(0)
-    # A block for each thread is the least that shows what threads are good for.
-    batch = model.BLOCK * threads
-    operations = 2 * batch * sum(W.size for W in weights)
-    for start, stop, workers in slices(rows, batch, threads, operations, most=MOST_BLOCKS):
-        features, indices, wanted = rows.take(start, stop)
-        labels = np.zeros(stop - start, np.int64) if y is None else y[wanted].astype(np.int64)
-        verdicts = empty_verdicts(stop - start, num_classes, dtype, probabilities)
-        with jit.parallel_lock:
-            model.run(features, indices, labels, 1, zero, zero, scale, False, workers, packed, scratch, verdicts)
+    """Yield (start, verdicts) for consecutive ranges of rows; if y is None, the losses are meaningless."""
+    kernels, threads = model_of(weights).kernels(*weights), forks.available_threads()
+    rows = Rows(X, None, kernels, scale)
+    with forks.parallel_lock:  # may compile
+        kernels.reserve(BLOCK, threads, learn=False)
+    y = np.zeros(rows.count, np.uint8) if y is None else y
+    # A slice has at least one block for each thread: with fewer blocks some threads would be idle.
+    for start, stop, workers in slices(rows, BLOCK * threads, threads, 2 * sum(W.size for W in weights), MOST_BLOCKS):
+        examples = rows.take(start, stop, y)
+        verdicts = empty_verdicts(stop - start, weights[-1].shape[1], kernels.dtype, probabilities)
+        with forks.parallel_lock:
+            kernels.judge(examples, verdicts, workers)
         yield start, verdicts
 
 
@@ -236,7 +234,7 @@ def verdicts_on_logits(logits: NDArray, y: NDArray, dtype: np.dtype) -> Iterator
         part = np.array(logits[start : start + LOGITS_ROWS], dtype, order="C")
         labels = y[start : start + LOGITS_ROWS].astype(np.int64)
         verdicts = empty_verdicts(*part.shape, dtype)
-        judge(part, labels, np.arange(len(part)), np.empty((part.shape[1], BAND), dtype), verdicts)
+        judge_logits(part, labels, np.empty((part.shape[1], BAND), dtype), np.arange(len(part)), verdicts)
         yield start, verdicts
 
 
@@ -245,8 +243,8 @@ def mean_loss_err(
 ) -> tuple[float, float]:
     """Return the mean loss and the error over ranges of rows.
 
-    The sum of the losses is rounded once, at the end, so it does not depend on where the ranges end: that is a matter
-    of time, and of the number of threads.
+    The sum over the groups of losses is rounded only once. So the mean does not depend on where the ranges end, which
+    varies with the speed of the machine and the number of threads.
     """
     sums, wrong = [], 0
     for start, verdicts in judged:

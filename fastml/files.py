@@ -1,4 +1,4 @@
-"""Writing files: all of a file, or what was there before; and by one process at a time."""
+"""Safe writing of files: replacement of whole files, checks of a destination, and locks between processes."""
 
 import errno
 import glob
@@ -16,21 +16,21 @@ except ImportError:  # not on Windows
 
 DISK_FULL = errno.ENOSPC, errno.EDQUOT, errno.EFBIG
 
-# Called with what is done of a file, or of its source, and the whole of it; in bytes or in examples.
+# Called as progress(done, total), in bytes of a file or of its source, or in examples.
 Progress = Callable[[int, int], object]
 
 
 @contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[BufferedWriter]:
-    """Open a file for writing that takes the place of `path` when the block ends without an error.
+    """Open a new file for writing; it replaces `path` when the block ends without an error.
 
     The file is written under a temporary name in the same directory, flushed to the disk and renamed, so `path` holds
-    either what it held before or the whole new file. After an error nothing is left of the new one.
+    either its old content or the complete new content. After an error the temporary file is removed.
 
     Parameters
     ----------
     path : str or os.PathLike
-        What to write; see `check_destination`.
+        The file to write; `check_destination` says which paths are accepted.
 
     Yields
     ------
@@ -54,7 +54,7 @@ def replacing(path: str | os.PathLike) -> Iterator[BufferedWriter]:
     """
     path = Path(path)
     check_destination(path)
-    # Not tempfile: its files are readable by their owner alone, and the renamed file would stay so.
+    # Not tempfile: only the owner can read its files, and a renamed file keeps its permissions.
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "xb") as file:
@@ -66,17 +66,17 @@ def replacing(path: str | os.PathLike) -> Iterator[BufferedWriter]:
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno in DISK_FULL:
-            error.filename = os.fspath(path)  # `write` doesn't know it
+            error.filename = os.fspath(path)  # an OSError from `write` has no file name
         raise
 
 
 def remove_leftovers(path: str | os.PathLike) -> None:
-    """Remove what `replacing` left beside `path` in processes that were killed; none may be writing it now.
+    """Remove the temporary files of `path` that killed processes left; no process may be writing `path` now.
 
     Parameters
     ----------
     path : str or os.PathLike
-        What was to be written.
+        The path that was given to `replacing`.
 
     Raises
     ------
@@ -89,24 +89,24 @@ def remove_leftovers(path: str | os.PathLike) -> None:
 
 
 def check_destination(path: str | os.PathLike) -> None:
-    """Refuse a path that no file can be written to, before the work whose result is to go there.
+    """Reject a path that cannot be written, before the work that makes its content.
 
     Parameters
     ----------
     path : str or os.PathLike
-        A path in a directory that exists and can be written; a regular file, or nothing yet.
+        A regular file, or a path without a file, in an existing writable directory.
 
     Raises
     ------
     OSError
-        If `path` is not as above.
+        If `path` cannot be written.
     """
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path} cannot be written: there is no directory {path.parent}")
     if path.is_dir():
         raise IsADirectoryError(f"{path} cannot be written: it is a directory")
-    # A device such as /dev/null would itself be replaced.
+    # Renaming a file to a device such as /dev/null would replace the device.
     if path.exists() and not path.is_file():
         raise FileExistsError(f"{path} cannot be written: it is not a regular file")
     if not os.access(path.parent, os.W_OK | os.X_OK):
@@ -114,19 +114,21 @@ def check_destination(path: str | os.PathLike) -> None:
 
 
 def lock(descriptor: int, path: str | os.PathLike) -> None:
-    """Keep other processes from locking an open file or directory until it is closed, where the system has such locks.
+    """Lock an open file or directory against other processes until it is closed.
+
+    On systems without `fcntl`, such as Windows, nothing is locked.
 
     Parameters
     ----------
     descriptor : int
-        Of the open file.
+        The descriptor of the open file or directory.
     path : str or os.PathLike
-        Its name, for the error.
+        Its name, for the error message.
 
     Raises
     ------
     BlockingIOError
-        If another process, or another part of this one, holds the lock.
+        If another descriptor, of any process, holds the lock.
     """
     if fcntl is not None:
         try:
@@ -137,17 +139,17 @@ def lock(descriptor: int, path: str | os.PathLike) -> None:
 
 @contextmanager
 def locked_directory(directory: str | os.PathLike) -> Iterator[None]:
-    """Hold the `lock` of a directory.
+    """Hold the `lock` of a directory while the block runs.
 
     Parameters
     ----------
     directory : str or os.PathLike
-        It must exist.
+        An existing directory.
 
     Raises
     ------
     OSError
-        If it cannot be opened; BlockingIOError if it is locked already.
+        If the directory cannot be opened; BlockingIOError if it is locked already.
     """
     if fcntl is None:
         yield
@@ -161,7 +163,7 @@ def locked_directory(directory: str | os.PathLike) -> Iterator[None]:
 
 
 def _sync_directory(directory: Path) -> None:
-    """Flush the names in a directory to the disk, where the system lets us open it: a rename may be lost else."""
+    """Flush the entries of a directory to the disk, if it can be opened, so that a crash cannot undo a rename."""
     if os.name != "posix" or not os.access(directory, os.R_OK):
         return
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)

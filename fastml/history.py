@@ -1,4 +1,4 @@
-"""What a training run leaves: the weights, and the losses and errors after each epoch."""
+"""The result of a training run: the weights, and the losses and errors after each epoch."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -19,7 +19,7 @@ class EpochResult(NamedTuple):
     seconds: float
 
     def __str__(self) -> str:
-        """Return the row of hw0's table."""
+        """Return the row of the table, in the format of hw0 (homework 0 of CMU 10-714)."""
         return (
             f"|  {self.epoch:>4} |    {self.train_loss:.5f} |   {self.train_err:.5f} |"
             f"   {self.test_loss:.5f} |  {self.test_err:.5f} |"
@@ -28,14 +28,14 @@ class EpochResult(NamedTuple):
 
 @dataclass
 class History:
-    """What a training run leaves: the weights and one `EpochResult` an epoch.
+    """The result of a training run: the weights and one `EpochResult` for each epoch.
 
     Attributes
     ----------
     weights : tuple of ndarray
-        ``(theta,)`` or ``(W1, W2)``, as after the last epoch.
+        ``(theta,)`` or ``(W1, W2)``, after the last epoch.
     rows : list of EpochResult
-        One for each epoch that was finished.
+        One row for each finished epoch.
     """
 
     weights: tuple[NDArray, ...]
@@ -46,5 +46,5 @@ class History:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> EpochResult:
-        """Return the row of an epoch; -1 is the last."""
+        """Return the row of an epoch; index -1 is the last epoch."""
         return self.rows[index]

@@ -1,21 +1,21 @@
-"""Memory maps: which file an array lies in, and word to the operating system of what will be read of it next."""
+"""Memory maps: find the map that holds an array, and ask the operating system to read the next rows in advance."""
 
 import mmap
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Linux reads no more for one advice than its read-ahead setting, 128 KiB unless somebody changed it: with a setting of
-# 8 MiB, one advice of 16 MiB had 8 MiB read.
+# Bytes of one `madvise` call. For one call, Linux reads at most as much as its read-ahead setting, by default 128 KiB.
 PIECE_BYTES = 1 << 17
-# In a pass over a file, rows of that many bytes are asked for at a time, and at least as many are ahead of the kernels.
+# A pass over a file requests rows in chunks of this many bytes, and stays at least one chunk ahead of the kernels.
 CHUNK_BYTES = 16 << 20
-# A chunk whose rows lie scattered over more than that many times its bytes is not asked for: it would read the file.
+# A chunk is not requested if the pieces that hold its rows have more than this many times its bytes: requests for rows
+# that are scattered over the file would read most of the file.
 MOST_SCATTERED = 4
 
 
 def mapping_of(array: NDArray) -> mmap.mmap | None:
-    """Return the memory map that an array, or what it is a view of, lies in; None for one in ordinary memory."""
+    """Return the memory map that holds the data of an array; None for an array in ordinary memory."""
     owner = array
     while isinstance(owner, np.ndarray | memoryview):
         owner = owner.base if isinstance(owner, np.ndarray) else owner.obj
@@ -23,12 +23,11 @@ def mapping_of(array: NDArray) -> mmap.mmap | None:
 
 
 class ReadAhead:
-    """Has rows of a mapped file read while kernels work on those before them in a pass; of other arrays, none.
+    """Asks the operating system to read the next rows of a mapped file while kernels work on the rows before them.
 
-    The kernels fault in what has not come yet, so this is only a matter of time: an epoch takes as long as the slower
-    of disk and kernels, instead of both together. Softmax regression on a file of 3 GB, 1.4 s if it is in memory, took
-    3.4 s from the disk without this and 2.1 s with it, in a shuffled order of blocks 4.8 s and 2.9 s. To ask for 16 MB
-    that are in memory already takes 0.24 ms.
+    For an array in ordinary memory it does nothing. The requests change only the time of a pass, not its result: page
+    faults load rows that have not been read in advance. An epoch takes about as long as the slower of disk and kernels,
+    instead of both together.
     """
 
     def __init__(self, X: NDArray, order: NDArray | None):
@@ -43,7 +42,7 @@ class ReadAhead:
         self.asked = 0
 
     def ask(self, start: int, stop: int) -> None:
-        """Ask for what a slice as long as the one from row start to row stop of the pass will need after it."""
+        """Request the rows after a slice, rows start to stop of the pass: a chunk, or as many rows as the slice has."""
         if self.mapping is None:
             return
         while self.asked < min(self.count, stop + max(self.chunk, stop - start)):
@@ -54,13 +53,13 @@ class ReadAhead:
             self.asked += self.chunk
 
     def pieces(self, start: int, stop: int) -> NDArray[np.int64] | range:
-        """Return the numbers of the pieces of the file that hold rows start to stop of the pass."""
+        """Return the numbers of the pieces of the file (PIECE_BYTES each) that hold rows start to stop of the pass."""
         if self.order is None:
             stop = min(stop, self.count)
             return range(self.piece(start * self.row_bytes), self.piece(stop * self.row_bytes - 1) + 1)
         begins = self.order[start:stop].astype(np.int64) * self.row_bytes
         ends = self.piece(begins + self.row_bytes - 1)
-        # 0.25 ms for 21,000 rows of 784 bytes, np.unique 1.3 ms; the kernels wait meanwhile.
+        # Flags are faster than np.unique, and the kernels wait for the result.
         wanted = np.zeros(len(self.mapping) // PIECE_BYTES + 1, bool)
         for following in range(self.row_bytes // PIECE_BYTES + 2):
             wanted[np.minimum(self.piece(begins) + following, ends)] = True

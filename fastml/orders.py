@@ -1,19 +1,20 @@
-"""Orders: a seeded permutation of the rows for each epoch, that suits where the rows lie."""
+"""Orders: a seeded permutation of the rows for each epoch, of arrays in memory or of mapped files."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastml.mapping import mapping_of
 
-# Of a mapped file. A block is read in one go; the rows of a window are mixed with each other.
+# For a mapped file: the rows of a block are read together, and the rows of a window are shuffled together.
 BLOCK_BYTES, WINDOW_BYTES = 1 << 20, 16 << 20
 
 
 def epoch_order(X: NDArray, seed: int, epoch: int) -> NDArray[np.integer]:
-    """Return the order of an epoch: a permutation drawn from the seed and the number of the epoch alone.
+    """Return the order of an epoch: a permutation drawn only from the seed and the number of the epoch.
 
-    Rows in memory are permuted. Of a mapped file, blocks of 1 MB are permuted, and then the rows within each 16 MB of
-    these: the file is read in large pieces, each once, and neighbours of the file still come apart.
+    If X is in ordinary memory, all rows are shuffled together. If X is a mapped file, blocks of 1 MB are shuffled, and
+    then the rows within each 16 MB of the shuffled blocks. So each part of the file is read once, in a large piece, and
+    neighbouring rows of the file are still separated.
 
     Parameters
     ----------
@@ -38,7 +39,7 @@ def epoch_order(X: NDArray, seed: int, epoch: int) -> NDArray[np.integer]:
     """
     random = np.random.default_rng([seed, epoch])
     num_rows, row_bytes = X.shape[0], max(1, X.shape[1] * X.itemsize)
-    # Half the memory, which the order takes for as long as the epoch runs: 32 MB for 8 million rows.
+    # int32 takes half the memory of int64, for the whole epoch: 32 MB for 8 million rows.
     dtype = np.int32 if num_rows <= np.iinfo(np.int32).max else np.int64
     order = np.arange(num_rows, dtype=dtype)
     if mapping_of(X) is None:

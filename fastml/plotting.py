@@ -1,4 +1,4 @@
-"""Pictures of a training run, of what a model confuses and of images, as PNG files; needs Matplotlib."""
+"""Draw learning curves, confusion matrices and deformed images as PNG files; requires Matplotlib."""
 
 import os
 from io import BytesIO
@@ -16,10 +16,10 @@ try:
 except ImportError as error:
     raise ImportError("pictures need Matplotlib: pip install 'fastml[plot]'") from error
 
-# Two of Okabe and Ito's colours, told apart by every kind of colour vision, and also as greys.
+# Two of Okabe and Ito's colours, distinguishable with every kind of colour vision, and in grey.
 TRAIN_COLOUR, TEST_COLOUR = "#0072B2", "#D55E00"
 PIXELS_PER_INCH = 150
-# Of a confusion matrix: beyond 36 classes the cells shrink, as 256 whole ones would take 1.8 GB to draw.
+# The largest side of a confusion matrix. Beyond 36 classes the cells shrink, to limit the memory for drawing.
 LARGEST_INCHES = 20
 INCHES_OF_IMAGE = 0.5
 
@@ -32,7 +32,7 @@ def plot_history(history: History, path: str | os.PathLike) -> None:
     history : History
         With at least one row.
     path : str or os.PathLike
-        Where the PNG goes, all of it or nothing.
+        The PNG file to write, completely or not at all.
 
     Raises
     ------
@@ -63,16 +63,16 @@ def plot_history(history: History, path: str | os.PathLike) -> None:
 
 
 def plot_confusion(matrix: ArrayLike, path: str | os.PathLike) -> None:
-    """Draw a confusion matrix: how often each class was taken for each other.
+    """Draw a confusion matrix: how often each class was predicted as each other class.
 
-    The colours are those of the mistakes alone; what was right is grey, as it is a hundred times as much.
+    Colours show only the mistakes. The correct predictions are grey, because there are far more of them.
 
     Parameters
     ----------
     matrix : array_like of integers, shape (num_classes, num_classes)
-        Row k counts the examples of class k by the class that was predicted.
+        Row k counts the examples of class k by predicted class.
     path : str or os.PathLike
-        Where the PNG goes, all of it or nothing.
+        The PNG file to write, completely or not at all.
 
     Raises
     ------
@@ -104,19 +104,19 @@ def plot_confusion(matrix: ArrayLike, path: str | os.PathLike) -> None:
 
 
 def plot_deformations(images: ArrayLike, path: str | os.PathLike) -> None:
-    """Draw a contact sheet: in each line an image, then what was made of it.
+    """Draw a contact sheet: each line shows an original image, then its deformations.
 
     Parameters
     ----------
     images : array_like of uint8, shape (lines, images of a line, rows, columns)
-        At least two images in a line; the first one is the original. 0 is drawn white, 255 black.
+        At least two images in a line; the first is the original. 0 is drawn white, 255 black.
     path : str or os.PathLike
-        Where the PNG goes, all of it or nothing.
+        The PNG file to write, completely or not at all.
 
     Raises
     ------
     ValueError
-        If the shape is not as above.
+        If images have another shape.
     OSError
         If the file cannot be written.
     """
@@ -134,7 +134,7 @@ def plot_deformations(images: ArrayLike, path: str | os.PathLike) -> None:
 
 
 def write_png(figure: Figure, path: str | os.PathLike) -> None:
-    """Render a figure without pyplot's global state and write it as PNG, all of it or nothing."""
+    """Render a figure without pyplot's global state and write it as PNG, completely or not at all."""
     picture = BytesIO()
     FigureCanvasAgg(figure).print_png(picture)
     with replacing(path) as file:

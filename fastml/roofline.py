@@ -1,6 +1,6 @@
-"""The machine: what it is, the most that its cores multiply and add, and the most that they read from memory.
+"""Facts about the machine, and its two speed limits: the peak multiply-add rate and the memory read bandwidth.
 
-A kernel is as fast as it can be where it is at one of these two limits: that is the roofline model [1]_.
+A kernel that reaches one of these two limits cannot be faster: this is the roofline model [1]_.
 
 .. [1] Williams, Waterman and Patterson, "Roofline: an insightful visual performance model for multicore architectures",
    Communications of the ACM 52 (2009).
@@ -18,18 +18,55 @@ import numba
 import numpy as np
 from numba.core.registry import cpu_target
 
-from fastml.kernels import jit, limits
-from fastml.kernels.simd import REGISTER_BYTES
+from fastml.kernels.compile import forks
+from fastml.kernels.compile.options import parallel_kernel
+from fastml.kernels.simd.registers import REGISTER_BYTES, REGISTERS
+from fastml.kernels.simd.tiles import add_dot, add_outer_rows, lanes_of, store_tile, zero_tile
 
 DTYPES = ("float32", "float64")
 STEPS = 1 << 22  # about 10 ms
 REPEATS = 5
-# Rows of 4 KiB, a multiple of limits.ROWS: 600 MiB, for the last cache of a whole host may serve one virtual machine.
+# Rows of 4 KiB; their number is a multiple of ROWS. 600 MiB exceed the last-level cache of a whole host, all of
+# which may serve one virtual machine.
 READ_SHAPE = (153_600, 1024)
 
 
+# Enough accumulators to hide the latency of a multiply-add (4 cycles x 2 units, or x 4 on large ARM cores), and few
+# enough to stay in registers.
+ROWS, VECTORS = (4, 4) if REGISTERS >= 32 else (2, 4)
+
+
+@parallel_kernel
+def multiply_add(steps, x, w, out, workers):
+    """Write the sum of steps outer products of x (ROWS, 1) and w (1, VECTORS vectors) to out, ROWS rows a worker.
+
+    x and w stay in registers as well, so that multiply-adds alone are measured.
+    """
+    for worker in numba.prange(workers):
+        tile = zero_tile(ROWS, VECTORS, w)
+        for _ in range(steps):
+            tile = add_outer_rows(tile, x, 0, 0, w, 0, 0)
+        store_tile(tile, out, np.intp(worker) * ROWS, 0)
+
+
+@parallel_kernel
+def read(A, ones, out, workers):
+    """Write the sums of the vectors of each worker's rows of A to out, ROWS rows of one vector a worker.
+
+    A has a multiple of ROWS rows, and ROWS of them are read at a time.
+    """
+    groups = A.shape[0] // ROWS
+    for worker in numba.prange(workers):
+        w = np.intp(worker)
+        tile = zero_tile(ROWS, 1, A)
+        for g in range(groups * w // workers, groups * (w + 1) // workers):
+            for j in range(0, A.shape[1], lanes_of(A)):
+                tile = add_dot(tile, A, g * ROWS, ones, 0, j)
+        store_tile(tile, out, w * ROWS, 0)
+
+
 def fma_peak(dtype: str, threads: int) -> float:
-    """Measure how fast a number of threads multiply and add, with all that they need in registers.
+    """Measure the multiply-add rate of a number of threads, with all operands in registers.
 
     Parameters
     ----------
@@ -49,14 +86,14 @@ def fma_peak(dtype: str, threads: int) -> float:
     >>> fma_peak("float32", threads=1) > 0
     True
     """
-    columns = limits.VECTORS * REGISTER_BYTES // np.dtype(dtype).itemsize
-    x, w = np.ones((limits.ROWS, 1), dtype), np.ones((1, columns), dtype)
-    out = np.zeros((threads * limits.ROWS, columns), dtype)
-    return 2 * STEPS * out.size / least_seconds(lambda: limits.multiply_add(STEPS, x, w, out, threads)) / 1e9
+    columns = VECTORS * REGISTER_BYTES // np.dtype(dtype).itemsize
+    x, w = np.ones((ROWS, 1), dtype), np.ones((1, columns), dtype)
+    out = np.zeros((threads * ROWS, columns), dtype)
+    return 2 * STEPS * out.size / least_seconds(lambda: multiply_add(STEPS, x, w, out, threads)) / 1e9
 
 
 def read_bandwidth(threads: int) -> float:
-    """Measure how fast a number of threads read memory, 600 MiB of it, in order.
+    """Measure how fast a number of threads read 600 MiB of memory sequentially.
 
     Parameters
     ----------
@@ -71,18 +108,18 @@ def read_bandwidth(threads: int) -> float:
     Raises
     ------
     MemoryError
-        If there are no 600 MiB.
+        If 600 MiB of memory are not available.
     """
     A = np.ones(READ_SHAPE, np.float32)
     ones = np.ones((1, A.shape[1]), A.dtype)
-    out = np.zeros((threads * limits.ROWS, REGISTER_BYTES // A.itemsize), A.dtype)
-    return A.nbytes / least_seconds(lambda: limits.read(A, ones, out, threads)) / 1e9
+    out = np.zeros((threads * ROWS, REGISTER_BYTES // A.itemsize), A.dtype)
+    return A.nbytes / least_seconds(lambda: read(A, ones, out, threads)) / 1e9
 
 
 def least_seconds(function: Callable[[], object]) -> float:
-    """Return the least seconds of a few calls of a parallel kernel, after one that may compile."""
+    """Return the shortest time, in seconds, of a few calls of a parallel kernel, after a call that may compile."""
     seconds = []
-    with jit.parallel_lock:
+    with forks.parallel_lock:
         function()
         for _ in range(REPEATS):
             began = time.perf_counter()
@@ -92,12 +129,14 @@ def least_seconds(function: Callable[[], object]) -> float:
 
 
 class Roofline:
-    """The best peaks and bandwidths seen in a process; machines that are shared drift, so long runs measure again.
+    """The highest peaks and bandwidths measured in this process.
+
+    The speed of a shared machine varies, so long benchmarks should call `measure` repeatedly.
 
     Attributes
     ----------
     threads : int
-        All threads, those of `numba.get_num_threads`.
+        The number of all threads, from `numba.get_num_threads`.
     peaks : dict of (dtype, threads) to GFLOP/s
         For float32 and float64, for one thread and for all.
     bandwidths : dict of threads to GB/s
@@ -110,22 +149,22 @@ class Roofline:
         self.bandwidths: dict[int, float] = {}
 
     def measure(self) -> None:
-        """Measure all, for about a second, and keep what is higher than before."""
+        """Measure all limits, in about a second, and keep those that are higher than before."""
         for threads in sorted({1, self.threads}):
             for dtype in DTYPES:
                 self.peaks[dtype, threads] = max(fma_peak(dtype, threads), self.peaks.get((dtype, threads), 0.0))
             self.bandwidths[threads] = max(read_bandwidth(threads), self.bandwidths.get(threads, 0.0))
 
     def peak(self, dtype: str) -> float:
-        """Return the peak of all threads."""
+        """Return the peak of all threads in GFLOP/s."""
         return self.peaks[dtype, self.threads]
 
     def bandwidth(self) -> float:
-        """Return the read bandwidth of all threads."""
+        """Return the read bandwidth of all threads in GB/s."""
         return self.bandwidths[self.threads]
 
     def facts(self) -> dict[str, str]:
-        """Return what was measured, in words."""
+        """Return the measured limits as text, by name."""
         peaks = {
             f"{dtype} FMA peak": {threads: f"{self.peaks[dtype, threads]:.0f} GFLOP/s" for threads in self.bandwidths}
             for dtype in DTYPES
@@ -138,7 +177,7 @@ class Roofline:
 
 
 def machine_facts() -> dict[str, str]:
-    """Return what the machine and its software are, in words: what a report of a speed should come with.
+    """Return facts about the machine and its software as text, by name, for reports of problems and speeds.
 
     Examples
     --------
@@ -149,7 +188,7 @@ def machine_facts() -> dict[str, str]:
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     _, target, _ = cpu_target.target_context.codegen().magic_tuple()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = numba.get_num_threads()  # starts them: before, no threading layer is chosen
+    threads = numba.get_num_threads()  # also starts the threads; only then is the threading layer known
     return {
         "fastml": version("fastml"),
         "python": platform.python_version(),
@@ -165,7 +204,7 @@ def machine_facts() -> dict[str, str]:
 
 
 def cpu_name() -> str:
-    """Return the name of the CPU's model."""
+    """Return the model name of the CPU."""
     cpuinfo = Path("/proc/cpuinfo")
     for line in cpuinfo.read_text().splitlines() if cpuinfo.exists() else ():
         if line.startswith("model name"):

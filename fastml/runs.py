@@ -1,9 +1,9 @@
-"""A run: epochs in a row, each with an evaluation after it, that can stop between two slices and go on from there."""
+"""A training run: epochs with an evaluation after each. A run can stop between two slices and be resumed."""
 
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 
 from fastml.checkpoints import Checkpoint, CheckpointError, fingerprint
 from fastml.datasets import deform
-from fastml.epochs import Progress
 from fastml.evaluation import evaluate
 from fastml.history import TABLE_HEAD, EpochResult, History
 from fastml.mapping import mapping_of
+from fastml.options import Progress
 from fastml.orders import epoch_order
 from fastml.schedules import scheduled_lr
 
-# Writing one of 1.3 MB takes 3 ms on a fast disk.
+# The time between two checkpoints within an epoch.
 CHECKPOINT_SECONDS = 60.0
-# Rows that are deformed at a time: 6 MB of MNIST's, in which a few calls of the kernels are nothing.
+# Rows that are deformed at a time: 6 MB of MNIST images, enough to make the overhead of a few calls negligible.
 DEFORMED_ROWS = 8192
 
 Callback = Callable[[History], object]
@@ -29,7 +29,7 @@ LabelledSet = tuple[NDArray, NDArray]
 
 
 class Settings(NamedTuple):
-    """What decides, with the sets and the weights at the start, which bits a run ends with; all of it checked."""
+    """Checked settings. With the sets and the initial weights, they determine the result of a run bit for bit."""
 
     epochs: int
     lr: float
@@ -39,18 +39,18 @@ class Settings(NamedTuple):
     shuffle: bool
     seed: int
     schedule: str
-    deform: list[int] | None
+    deform: Sequence[int] | None
 
 
 class CheckpointDue(Exception):
-    """Ends a call of an epoch function between two slices: the last checkpoint is a minute old."""
+    """Raised between two slices, to end a call of an epoch function when the last checkpoint is a minute old."""
 
 
 class Run:
     """Trains the weights of a history, in place, and fills its rows.
 
-    Epochs are interrupted by exceptions out of `progress`, which the epoch functions call between two slices: the
-    weights are then those after a known row, and another call goes on there to the same bits.
+    The epoch functions call `progress` between two slices, and an exception from `progress` interrupts the epoch. The
+    weights are then those after a known row. Another call continues from that row, and the result has the same bits.
     """
 
     def __init__(
@@ -67,16 +67,16 @@ class Run:
         self.num_examples = len(train_set[0])
         self.history = History(weights)
         self.settings, self.progress = settings, progress
-        # Of the epoch after the history's: the rows that are done, and the seconds that they took.
+        # The position in the epoch after those in the history: the rows done, and the seconds that they took.
         self.row, self.seconds = 0, 0.0
-        # Of these rows: those that this process has trained on, and the sum of their losses.
+        # The number of these rows that this process has trained on, and the sum of their losses.
         self.judged, self.losses = 0, 0.0
         self.checkpoint: Checkpoint | None = None
         self.saved_at = time.monotonic()
 
     @contextmanager
     def kept_in(self, directory: str | os.PathLike, resume: bool) -> Iterator[None]:
-        """Save the state in a directory; with resume, first go back to the state that it holds."""
+        """Save the state in a directory while the block runs; with resume, first load the state that is saved there."""
         self.checkpoint = Checkpoint(directory, self.describe(), self.num_examples, self.settings.batch)
         with self.checkpoint.held(make=not resume):
             if resume:
@@ -91,9 +91,9 @@ class Run:
             yield
 
     def describe(self) -> dict[str, object]:
-        """Return what a run that goes on from a checkpoint must share with the one that left it."""
+        """Return the properties that a resumed run must share with the run that saved the checkpoint."""
         settings = self.settings._asdict()
-        # More epochs may follow, unless the schedule has looked at their number.
+        # A resumed run may have more epochs, unless the schedule depends on their number.
         epochs = settings.pop("epochs")
         if self.settings.schedule != "constant":
             settings["schedule"] += f" over {epochs} epochs"
@@ -107,7 +107,7 @@ class Run:
         }
 
     def train(self, verbose: bool, callback: Callback | None) -> History:
-        """Run the epochs that are left, each with a row of history, a line of the table and the callback."""
+        """Run the remaining epochs. After each, add a row to the history, print a line and call the callback."""
         if verbose:
             print(TABLE_HEAD)
         for epoch in range(len(self.history), self.settings.epochs):
@@ -129,7 +129,7 @@ class Run:
         return self.history
 
     def finish_epoch(self, epoch: int) -> None:
-        """Run an epoch from self.row to its end, with a checkpoint once a minute."""
+        """Run an epoch from self.row to its end; save a checkpoint once a minute."""
         X, _ = self.train_set
         order = epoch_order(X, self.settings.seed, epoch) if self.settings.shuffle else None
         lr = scheduled_lr(self.settings.schedule, self.settings.lr, epoch, self.settings.epochs)
@@ -138,7 +138,7 @@ class Run:
                 self.run_rows(epoch, order, lr)
 
     def next_rows(self, epoch: int, order: NDArray | None) -> tuple[NDArray, NDArray, NDArray | None]:
-        """Return X, y and order of what comes next in an epoch: all the rest, or some whole batches of deformations."""
+        """Return X, y and order for the next part of an epoch: all remaining rows, or whole batches of deformations."""
         X, y = self.train_set
         if self.settings.deform is None:
             if order is None:
@@ -148,12 +148,12 @@ class Run:
         stop = min(self.row + max(1, DEFORMED_ROWS // batch) * batch, self.num_examples)
         rows = np.arange(self.row, stop) if order is None else order[self.row : stop]
         images = X.reshape(-1, *self.settings.deform)
-        # The n rows of epoch e are the images e * n to (e + 1) * n of the series that `deform` makes of them.
+        # In epoch e, row i of the n rows of X becomes image number e * n + i of the series that `deform` makes.
         images = deform(images, epoch * self.num_examples + rows.astype(np.int64), self.settings.seed)
         return images.reshape(len(rows), -1), y[rows], None
 
     def run_rows(self, epoch: int, order: NDArray | None, lr: float) -> None:
-        """Train on what comes next until it ends or `progress` raises; then save the state, and raise it again."""
+        """Train on the next part of an epoch. If `progress` raises, save the state and raise the exception again."""
         began = time.perf_counter()
         X, y, order = self.next_rows(epoch, order)
         begin, row, reason = self.row, self.row + (len(X) if order is None else len(order)), None
@@ -179,7 +179,7 @@ class Run:
         try:
             self.epoch_function(X, y, *self.history.weights, lr, self.settings.batch, **settings)
         except BaseException as error:
-            # Any other comes at a moment of its own: in a slice, or while the weights are unpacked.
+            # Any other exception comes at an unknown row, in a slice or while the weights are unpacked: save nothing.
             if error is not reason:
                 raise
             self.row, self.seconds = row, self.seconds + time.perf_counter() - began
@@ -188,7 +188,7 @@ class Run:
         self.row, self.seconds = row, self.seconds + time.perf_counter() - began
 
     def evaluate_sets(self) -> tuple[float, float, float, float]:
-        """Return train loss, train error, test loss and test error; what interrupts that saves the epoch before it."""
+        """Return train loss, train error, test loss and test error. If interrupted, save the finished epoch first."""
         settings = {"scale": self.settings.scale, "progress": self.progress}
         try:
             train, test = (
@@ -200,7 +200,7 @@ class Run:
         return *train, *test
 
     def save(self) -> None:
-        """Save the state if a directory was named for it."""
+        """Save the state if the run has a checkpoint."""
         if self.checkpoint is not None:
             self.checkpoint.save(self.history, self.row, self.seconds)
             self.saved_at = time.monotonic()

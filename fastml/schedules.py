@@ -11,12 +11,12 @@ def scheduled_lr(schedule: str, lr: float, epoch: int, epochs: int) -> float:
     Parameters
     ----------
     schedule : {"constant", "step", "cosine"}
-        ``lr`` in every epoch; a tenth of it from half of the epochs on and a hundredth from three quarters; or
-        ``lr / 2 * (1 + cos(pi * epoch / epochs))``, which falls from lr nearly to 0.
+        "constant": ``lr`` in every epoch. "step": a tenth of ``lr`` from half of the epochs on, a hundredth from three
+        quarters on. "cosine": ``lr / 2 * (1 + cos(pi * epoch / epochs))``, which falls from ``lr`` nearly to 0.
     lr : float
         Step size of the first epoch.
     epoch, epochs : int
-        Which epoch, from 0, of how many.
+        The number of the epoch, from 0, and the number of all epochs.
 
     Returns
     -------

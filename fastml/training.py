@@ -1,4 +1,4 @@
-"""Train a model from its first weights on a training set, watch it on a test set, return weights and history."""
+"""The training functions: train a model from its initial weights, and evaluate it after each epoch on both sets."""
 
 import math
 import os
@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastml import checks
-from fastml.epochs import Progress, nn_epoch, softmax_regression_epoch
+from fastml.datasets.kernels.deformation import MOST_PIXELS
+from fastml.epochs import nn_epoch, softmax_regression_epoch
 from fastml.history import History
-from fastml.kernels.deformation import MOST_PIXELS
+from fastml.options import Options, Progress
 from fastml.runs import Callback, LabelledSet, Run, Settings
 from fastml.schedules import SCHEDULES
 
@@ -37,7 +38,7 @@ def train_softmax(
     callback: Callback | None = None,
     progress: Progress | None = None,
 ) -> History:
-    """Train softmax regression from zero weights in float32 and print a table of losses and errors, a row an epoch.
+    """Train softmax regression from zero weights in float32 and print losses and errors after each epoch.
 
     Parameters
     ----------
@@ -46,34 +47,36 @@ def train_softmax(
     y_tr, y_te : array_like of integers, shape (num_examples,)
         Labels; ``y_tr.max() + 1`` is the number of classes.
     epochs : int
-        How many epochs, at least 0.
+        Number of epochs, at least 0.
     lr, batch, scale, last_batch
         As in `softmax_regression_epoch`.
     cpp : bool
-        Accepted because hw0 has it, for its choice between NumPy and C++; the kernels are the same either way.
+        Ignored. hw0 uses this parameter to choose between NumPy and C++.
     schedule : {"constant", "step", "cosine"}
-        How the step size falls from epoch to epoch: see `fastml.schedules.scheduled_lr`.
+        How the step size changes from epoch to epoch: see `fastml.schedules.scheduled_lr`.
     shuffle : bool
-        Whether each epoch visits the rows in an order of its own, drawn from seed and the number of the epoch: see
+        Whether each epoch visits the rows in a new random order, drawn from seed and the number of the epoch: see
         `fastml.orders.epoch_order`.
     seed : int
         In [0, 2**32).
     deform : (int, int), optional
-        Train each epoch on new deformations of the examples, which are uint8 images of so many rows and columns, made
-        as they are needed (see `fastml.datasets.deform`). Losses and errors are those of the examples themselves.
+        Rows and columns of the images in X_tr, which must be uint8. Each epoch then trains on new deformations of the
+        images, made as they are needed (see `fastml.datasets.deform`). The history has the losses and errors of the
+        original images.
     checkpoint : str or os.PathLike, optional
-        A directory, made if need be, that keeps the state of the run in one file: as it begins, after each epoch, once
-        a minute within one, and when `progress` raises. A killed process loses at most that minute.
+        A directory for the state of the run; it is created if it is missing. The state is saved in one file: at the
+        start, after each epoch, once a minute within an epoch, and when `progress` raises. A killed process loses at
+        most about one minute of training.
     resume : bool
-        Whether to go on from the state in checkpoint, to the same bits as the run that was never stopped. The sets and
-        the settings must be the same, but for epochs if the schedule is constant.
+        Whether to continue from the state in checkpoint. The result has the same bits as that of an uninterrupted run.
+        The sets and the settings must be the same, except epochs if the schedule is constant.
     verbose : bool
-        Whether to print the table, from the first epoch that this call finishes.
+        Whether to print the table, with a row for each epoch that this call finishes.
     callback : callable, optional
         Called as ``callback(history)`` after each epoch; training ends early when it returns a true value.
     progress : callable, optional
         Called as ``progress(done, num_examples, loss)`` after each slice, of about 50 ms, of an epoch or of the
-        evaluation of a set after it; loss is the mean loss so far, as the epoch functions and `evaluate` give it.
+        evaluation of a set after it; loss is the mean loss so far, as in the epoch functions and `evaluate`.
 
     Returns
     -------
@@ -83,9 +86,9 @@ def train_softmax(
     Raises
     ------
     TypeError, ValueError
-        For an argument that is not as above.
+        If an argument is invalid.
     CheckpointError, WeightsError
-        ValueErrors: if checkpoint holds a run already and resume was not asked for, or another run, or a damaged file.
+        ValueErrors: if checkpoint holds a run and resume is false, or if it holds another run or a damaged file.
     OSError
         If checkpoint can't be read or written.
     FloatingPointError
@@ -93,7 +96,7 @@ def train_softmax(
 
     References
     ----------
-    Homework 0 of CMU 10-714, *Deep Learning Systems*, whose functions and table these are.
+    Homework 0 (hw0) of CMU 10-714, *Deep Learning Systems*: the origin of this function and its table.
 
     Examples
     --------
@@ -106,7 +109,8 @@ def train_softmax(
     |     1 |    0.89476 |   0.00000 |   0.89476 |  0.00000 |
     """
     train_set, test_set, num_classes = check_sets(X_tr, y_tr, X_te, y_te)
-    settings = check_settings(epochs, lr, batch, scale, last_batch, schedule, shuffle, seed, deform, train_set[0])
+    settings = Settings(epochs, lr, batch, scale, last_batch, shuffle, seed, schedule, deform)
+    settings = check_settings(settings, train_set[0])
     weights = (np.zeros((train_set[0].shape[1], num_classes), np.float32),)
     run = Run(softmax_regression_epoch, train_set, test_set, weights, settings, progress)
     return train(run, checkpoint, resume, verbose, callback)
@@ -134,7 +138,7 @@ def train_nn(
     callback: Callback | None = None,
     progress: Progress | None = None,
 ) -> History:
-    """Train the two-layer ReLU network in float32 and print a table of losses and errors, a row an epoch.
+    """Train the two-layer ReLU network in float32 and print losses and errors after each epoch.
 
     Parameters
     ----------
@@ -143,8 +147,8 @@ def train_nn(
     hidden_dim : int
         Hidden units, at least 1.
     seed : int
-        Also that of the initial weights, drawn as hw0 draws them after ``np.random.seed(seed)``; NumPy's global
-        generator is left alone.
+        As in `train_softmax`, and the seed of the initial weights. They equal the weights that hw0 draws after
+        ``np.random.seed(seed)``; NumPy's global generator is not changed.
     deform, checkpoint, resume, verbose, callback, progress
         As in `train_softmax`.
 
@@ -156,7 +160,7 @@ def train_nn(
     Raises
     ------
     TypeError, ValueError, OSError, FloatingPointError
-        As `train_softmax` does.
+        As in `train_softmax`.
 
     Examples
     --------
@@ -170,7 +174,8 @@ def train_nn(
     [(3, 8), (8, 3)]
     """
     train_set, test_set, num_classes = check_sets(X_tr, y_tr, X_te, y_te)
-    settings = check_settings(epochs, lr, batch, scale, last_batch, schedule, shuffle, seed, deform, train_set[0])
+    settings = Settings(epochs, lr, batch, scale, last_batch, shuffle, seed, schedule, deform)
+    settings = check_settings(settings, train_set[0])
     hidden_dim = checks.check_integer("hidden_dim", hidden_dim, minimum=1)
     weights = initial_weights(train_set[0].shape[1], hidden_dim, num_classes, settings.seed)
     run = Run(nn_epoch, train_set, test_set, weights, settings, progress)
@@ -178,8 +183,8 @@ def train_nn(
 
 
 def initial_weights(input_dim: int, hidden_dim: int, num_classes: int, seed: int) -> tuple[NDArray, NDArray]:
-    """Return hw0's random W1 and W2 in float32: standard normal over the root of each layer's number of outputs."""
-    # RandomState, not the newer Generator: hw0's published numbers come from its stream.
+    """Return hw0's random float32 W1 and W2: standard normal numbers over the square root of a layer's outputs."""
+    # RandomState, not the newer Generator: hw0's published numbers come from RandomState.
     random = np.random.RandomState(seed)
     W1 = random.randn(input_dim, hidden_dim).astype(np.float32) / np.float32(np.sqrt(hidden_dim))
     W2 = random.randn(hidden_dim, num_classes).astype(np.float32) / np.float32(np.sqrt(num_classes))
@@ -189,7 +194,7 @@ def initial_weights(input_dim: int, hidden_dim: int, num_classes: int, seed: int
 def check_sets(
     X_tr: ArrayLike, y_tr: ArrayLike, X_te: ArrayLike, y_te: ArrayLike
 ) -> tuple[LabelledSet, LabelledSet, int]:
-    """Return both sets as arrays, and num_classes, after the checks that need no weights."""
+    """Check both sets; return them as arrays, and the number of classes."""
     X = checks.check_features(X_tr)
     checks.check_examples(X)
     y = checks.check_labels(y_tr, X.shape[0], np.iinfo(np.int32).max, name="y_tr")
@@ -200,37 +205,27 @@ def check_sets(
     return (X, y), (X_test, y_test), num_classes
 
 
-def check_settings(
-    epochs: int,
-    lr: float,
-    batch: int,
-    scale: float,
-    last_batch: str,
-    schedule: str,
-    shuffle: bool,
-    seed: int,
-    deform: Sequence[int] | None,
-    X: NDArray,
-) -> Settings:
-    """Return the settings of a run, checked, as JSON can express them."""
-    seed = checks.check_integer("seed", seed, minimum=0)
+def check_settings(settings: Settings, X: NDArray) -> Settings:
+    """Check the settings of a run; return them as values that JSON can express."""
+    options = Options(settings.lr, settings.batch, settings.scale, settings.last_batch).checked()
+    seed = checks.check_integer("seed", settings.seed, minimum=0)
     if seed >= 2**32:
         raise ValueError(f"seed must be below 2**32, got {seed}")
     return Settings(
-        checks.check_integer("epochs", epochs, minimum=0),
-        checks.check_real("lr", lr),
-        checks.check_integer("batch", batch, minimum=1),
-        checks.check_real("scale", scale),
-        checks.check_choice("last_batch", last_batch, checks.LAST_BATCH),
-        checks.check_flag("shuffle", shuffle),
-        seed,
-        checks.check_choice("schedule", schedule, SCHEDULES),
-        None if deform is None else check_image_shape(deform, X),
+        epochs=checks.check_integer("epochs", settings.epochs, minimum=0),
+        lr=options.lr,
+        batch=options.batch,
+        scale=options.scale,
+        last_batch=options.last_batch,
+        shuffle=checks.check_flag("shuffle", settings.shuffle),
+        seed=seed,
+        schedule=checks.check_choice("schedule", settings.schedule, SCHEDULES),
+        deform=None if settings.deform is None else check_image_shape(settings.deform, X),
     )
 
 
 def check_image_shape(deform: Sequence[int], X: NDArray) -> list[int]:
-    """Return the rows and columns of pixels that X's rows are images of, as `fastml.datasets.deform` takes them."""
+    """Return the rows and columns of the images in X; reject images that `fastml.datasets.deform` does not accept."""
     shape = [checks.check_integer("each of deform", side, minimum=1) for side in deform]
     if len(shape) != 2 or math.prod(shape) != X.shape[1]:
         raise ValueError(f"deform must be rows and columns of images of {X.shape[1]} pixels, got {tuple(deform)}")
@@ -243,7 +238,7 @@ def check_image_shape(deform: Sequence[int], X: NDArray) -> list[int]:
 def train(
     run: Run, checkpoint: str | os.PathLike | None, resume: bool, verbose: bool, callback: Callback | None
 ) -> History:
-    """Train, keeping the state of the run in a directory if one is named."""
+    """Train; save the state of the run in the directory checkpoint unless it is None."""
     resume = checks.check_flag("resume", resume)
     if checkpoint is not None:
         with run.kept_in(checkpoint, resume):

@@ -1,17 +1,19 @@
-"""Compile the kernels that the usual dtypes need, before the first epoch that somebody waits for."""
+"""Compile the kernels for the usual dtypes before the first epoch."""
 
 import numpy as np
 
 from fastml.epochs import nn_epoch, softmax_regression_epoch
 from fastml.evaluation import evaluate
+from fastml.kernels.loss import MANY_CLASSES
 from fastml.kernels.panels import MOST_VECTORS, lanes
+from fastml.kernels.simd.tiles import UNITS
 
 
 def warmup() -> None:
-    """Compile what epochs and evaluations of float32 weights on float32 and uint8 data need, for any shape.
+    """Compile the kernels of epochs and evaluations with float32 weights on float32 and uint8 data, for any shape.
 
-    Machine code is kept on disk, so that all but the first process of a machine return at once. Other dtypes compile
-    when they are first used.
+    The machine code is cached on disk, so later processes on the same machine only load it. Kernels for other dtypes
+    are compiled when they are first used.
 
     Examples
     --------
@@ -20,11 +22,12 @@ def warmup() -> None:
     """
     y = np.zeros(1, np.uint8)
     for dtype in (np.float32, np.uint8):
-        X, theta = np.zeros((1, 16), dtype), np.zeros((16, 2), np.float32)
-        softmax_regression_epoch(X, y, theta)
-        evaluate(X, y, theta)
-        for width in range(1, MOST_VECTORS + 1):
-            hidden_dim = width * lanes(np.float32)
-            W1, W2 = np.zeros((16, hidden_dim), np.float32), np.zeros((hidden_dim, 2), np.float32)
-            nn_epoch(X, y, W1, W2)
-            evaluate(X, y, W1, W2)
+        X = np.zeros((1, 16), dtype)
+        for num_classes in (2, MANY_CLASSES):
+            theta = np.zeros((16, num_classes), np.float32)
+            softmax_regression_epoch(X, y, theta)
+            evaluate(X, y, theta)
+    for columns in range(MOST_VECTORS * lanes(np.float32), 0, -lanes(np.float32) // UNITS):
+        W1, W2 = np.zeros((16, columns), np.float32), np.zeros((columns, 2), np.float32)
+        nn_epoch(X, y, W1, W2)
+        evaluate(X, y, W1, W2)

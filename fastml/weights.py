@@ -1,4 +1,4 @@
-"""Weights in a file: save them with the settings that they were trained with, load them from files of any origin.
+"""Files of weights: save weights with the settings of their training, and load files of any origin safely.
 
 The file is an uncompressed .npz, readable with `numpy.load`: the arrays ``theta``, or ``W1`` and ``W2``, and the string
 ``settings``, a JSON object.
@@ -15,10 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastml import checks
-from fastml.evaluation import MODELS
 from fastml.files import replacing
-
-NAMES = {count: names for count, (_, names) in MODELS.items()}
+from fastml.models import MODELS, model_of
 
 
 class WeightsError(ValueError):
@@ -26,12 +24,12 @@ class WeightsError(ValueError):
 
 
 def save_weights(path: str | os.PathLike, weights: tuple[NDArray, ...], settings: dict[str, Any]) -> None:
-    """Save the weights of a model and its settings: all of the file, or what was there before.
+    """Save the weights of a model and its settings; a file at `path` is replaced completely or not at all.
 
     Parameters
     ----------
     path : str or os.PathLike
-        Where to, by custom a name that ends in ``.npz``.
+        The file to write; its name usually ends in ``.npz``.
     weights : tuple of ndarray of float32 or float64
         ``(theta,)`` of shape (input_dim, num_classes), or ``(W1, W2)`` of shapes (input_dim, hidden_dim) and
         (hidden_dim, num_classes).
@@ -41,7 +39,7 @@ def save_weights(path: str | os.PathLike, weights: tuple[NDArray, ...], settings
     Raises
     ------
     TypeError, ValueError
-        For weights or settings that are not as above.
+        If weights or settings are invalid.
     OSError
         If the file cannot be written.
 
@@ -56,7 +54,7 @@ def save_weights(path: str | os.PathLike, weights: tuple[NDArray, ...], settings
     >>> theta.shape, settings
     ((784, 10), {'lr': 0.2})
     """
-    arrays = named(weights)
+    arrays = model_of(weights).named(weights)
     checks.check_weights(**arrays)
     arrays["settings"] = np.array(json.dumps(settings))
     with replacing(path) as file:
@@ -64,9 +62,10 @@ def save_weights(path: str | os.PathLike, weights: tuple[NDArray, ...], settings
 
 
 def load_weights(path: str | os.PathLike) -> tuple[tuple[NDArray, ...], dict[str, Any]]:
-    """Load what `save_weights` saved.
+    """Load weights and settings that `save_weights` saved.
 
-    No pickled object is loaded, and a header that claims more than the file holds takes no memory.
+    Pickled objects are rejected, and so is a header that claims more data than the file holds, before memory is
+    allocated for them.
 
     Parameters
     ----------
@@ -83,7 +82,7 @@ def load_weights(path: str | os.PathLike) -> tuple[tuple[NDArray, ...], dict[str
     Raises
     ------
     WeightsError
-        A ValueError: if the file is not as `save_weights` makes them.
+        A ValueError: if the file does not have the format of `save_weights`.
     OSError
         If the file is missing or cannot be read.
     """
@@ -94,37 +93,31 @@ def load_weights(path: str | os.PathLike) -> tuple[tuple[NDArray, ...], dict[str
             if not isinstance(settings, dict):
                 raise TypeError(f"settings must be a JSON object, got {type(settings).__name__}")
             checks.check_weights(**arrays)
-        except Exception as error:  # damaged bytes make the parsers of zip, NumPy and JSON raise nearly anything
+        except Exception as error:  # on damaged bytes, the parsers of zip, NumPy and JSON raise many types
             raise WeightsError(f"{path} is no file of weights as save_weights makes them: {error}") from error
     return tuple(np.array(W, W.dtype.newbyteorder("="), order="C") for W in arrays.values()), settings
-
-
-def named(weights: tuple[NDArray, ...]) -> dict[str, NDArray]:
-    """Return the weights under the names of their model."""
-    if len(weights) not in NAMES:
-        raise TypeError(f"weights must be theta, or W1 and W2; got {len(weights)} arrays")
-    return dict(zip(NAMES[len(weights)], weights, strict=True))
 
 
 def read_members(file: BinaryIO) -> dict[str, bytes]:
     """Return the members of a zip archive by their names without ``.npy``, in the order of the model's weights.
 
-    They must be stored as they are and together be no larger than the file, so that reading them takes no more memory.
+    The members must be uncompressed and together no larger than the file, so that the size of the file limits the
+    memory for reading them.
     """
     with zipfile.ZipFile(file) as archive:
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-        model = next((names for names in NAMES.values() if members.keys() == {*names, "settings"}), None)
+        model = next((model for model in MODELS if members.keys() == {*model.weight_names, "settings"}), None)
         if model is None:
             raise ValueError(f"it holds {', '.join(members) or 'nothing'}, not settings and theta, or W1 and W2")
         if any(info.compress_type != zipfile.ZIP_STORED for info in members.values()):
             raise ValueError("it is compressed")
         if sum(info.file_size for info in members.values()) > os.fstat(file.fileno()).st_size:
             raise ValueError("it claims to hold more than its own size")
-        return {name: archive.read(members[name]) for name in (*model, "settings")}
+        return {name: archive.read(members[name]) for name in (*model.weight_names, "settings")}
 
 
 def read_array(data: bytes) -> NDArray:
-    """Return the array in the bytes of an .npy file, read-only; objects and false sizes are refused."""
+    """Return the array in the bytes of an .npy file, read-only; reject pickled objects and false sizes."""
     stream = BytesIO(data)
     version = np.lib.format.read_magic(stream)
     if version != (1, 0):

@@ -12,25 +12,30 @@ import numpy as np
 from numba.core import event
 
 import fastml
-from fastml.kernels import jit, network, softmax_regression
+from fastml.kernels.compile import forks
+from fastml.kernels.many_classes import ManyClasses
+from fastml.kernels.network import Network
+from fastml.kernels.softmax_regression import SoftmaxRegression
 from tests.problems import EPOCHS, make_problem
 
 ROOT = Path(__file__).parents[1]
 TIMEOUT_SECONDS = 120
-# Model, inputs, hidden units, rows, rows of a batch. With 800 and 80 inputs X is read where it lies, with 1603 and 83
-# it is copied and padded. Both take a batch of more than 128 rows in blocks, and the network 1104 inputs in two pieces;
-# of 20 hidden units it shares out such a batch by rows, but of the last batch one worker may have no row. Softmax
-# regression shares out parts of at least 24 vectors of pixels: 800 floats have two, 1600 four.
+KERNELS = (Network, SoftmaxRegression, ManyClasses)
+# Model, inputs, hidden units, classes, rows, rows of a batch. With 800 and 80 inputs X is read where it lies, with 1603
+# and 83 it is packed and padded. A batch of more than 128 rows goes through in blocks. Softmax regression with few
+# classes cuts features into parts of at least 24 vectors: 800 floats have two, 1600 four. 20 hidden units are one
+# panel, 131 two or four, 300 six: so a panel has one owner, or several.
 SHAPES = (
-    ("softmax", 800, 0, 103, 17),
-    ("softmax", 1603, 0, 703, 301),
-    ("nn", 83, 131, 103, 17),
-    ("nn", 83, 131, 703, 301),
-    ("nn", 80, 131, 703, 301),
-    ("nn", 1104, 131, 303, 151),
-    ("nn", 83, 20, 703, 301),
-    ("nn", 80, 20, 703, 301),
-    ("nn", 1104, 20, 303, 151),
+    ("softmax", 800, 0, 7, 103, 17),
+    ("softmax", 1603, 0, 7, 703, 301),
+    ("softmax", 83, 0, 101, 103, 17),
+    ("softmax", 80, 0, 300, 403, 301),
+    ("nn", 83, 131, 7, 103, 17),
+    ("nn", 80, 131, 7, 703, 301),
+    ("nn", 1104, 300, 7, 303, 151),
+    ("nn", 83, 20, 7, 103, 17),
+    ("nn", 80, 20, 7, 703, 301),
+    ("nn", 83, 131, 101, 203, 151),
 )
 
 
@@ -80,14 +85,14 @@ def share_every_batch(shared):
 
     def sharing(run):
         def run_shared(*arguments):
-            *before, _, weights, scratch, verdicts = arguments
-            shared.append(jit.available_threads())
-            run(*before, shared[-1], weights, scratch, verdicts)
+            *before, _ = arguments
+            shared.append(forks.available_threads())
+            run(*before, shared[-1])
 
         return run_shared
 
-    for model in (network, softmax_regression):
-        model.run = sharing(model.run)
+    for kernels in KERNELS:
+        kernels.learn, kernels.judge = sharing(kernels.learn), sharing(kernels.judge)
 
 
 def digest(arrays):
@@ -98,10 +103,10 @@ def digest(arrays):
 def digests(disturb=None):
     """Return the digests of weights after three epochs, losses, errors and predictions; disturb changes a problem."""
     found = {}
-    for model, input_dim, hidden_dim, rows, batch in SHAPES:
+    for model, input_dim, hidden_dim, classes, rows, batch in SHAPES:
         for dtype in ("float32", "float64"):
             for x_dtype in ("uint8", "float32"):
-                problem = make_problem(rows, input_dim, max(hidden_dim, 1), 7, batch=batch, dtype=x_dtype, seed=3)
+                problem = make_problem(rows, input_dim, max(hidden_dim, 1), classes, batch, dtype=x_dtype, seed=3)
                 if disturb is not None:
                     disturb(problem)
                 weights = problem.weights(model, dtype)
@@ -114,9 +119,8 @@ def digests(disturb=None):
                     fastml.predict(problem.X, *weights, scale=scale),
                     fastml.predict_proba(problem.X, *weights, scale=scale),
                 )
-                found[f"{model} {input_dim}-{hidden_dim}, {rows} rows of {x_dtype}, weights of {dtype}"] = digest(
-                    results
-                )
+                name = f"{model} {input_dim}-{hidden_dim}-{classes}, {rows} rows of {x_dtype}, weights of {dtype}"
+                found[name] = digest(results)
     return found
 
 

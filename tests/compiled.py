@@ -2,7 +2,7 @@
 
 import numba
 
-from fastml.kernels.jit import OPTIONS
+from fastml.kernels.compile.options import OPTIONS
 
 
 def compiled(function):

@@ -3,8 +3,8 @@ import pytest
 
 from fastml import slices
 from fastml.datasets import load_mnist
-from fastml.kernels import calls
-from fastml.kernels.jit import OPTIONS
+from fastml.kernels.compile import calls
+from fastml.kernels.compile.options import OPTIONS
 
 
 @pytest.fixture(scope="session")
@@ -14,9 +14,9 @@ def mnist():
 
 @pytest.fixture
 def one_batch_a_slice(monkeypatch):
-    """Progress is told after each batch, however fast they go."""
+    """Make every slice one batch, so that progress is called after each batch."""
     monkeypatch.setattr(slices, "SLICE_SECONDS", 0.0)
-    monkeypatch.setattr(slices, "TRIAL_SECONDS", 0.0)
+    monkeypatch.setattr(slices, "FIRST_OPERATIONS", 0)
 
 
 @pytest.fixture

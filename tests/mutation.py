@@ -42,8 +42,8 @@ SWAPPED = {
 }
 DROPPED = ast.Mult, ast.Div, ast.FloorDiv
 RENAMED = {"min": "max", "max": "min"}
-# Of no influence on a result: what is said of an error, and what the CPU is told to read.
-UNSEEN = "prefetch", "ask", "ahead_from", "Ahead", "ValueError", "TypeError"
+# Without influence on a result: the words of an error, and what the CPU prefetches.
+UNSEEN = "prefetch", "prefetch_second", "prefetch_row", "prefetch_next", "ahead_of", "Ahead", "ValueError", "TypeError"
 
 NETWORK = ["tests/test_epochs.py", "tests/test_evaluation.py", "-k", "nn"]
 REGRESSION = ["tests/test_epochs.py", "tests/test_evaluation.py", "-k", "softmax"]
@@ -56,19 +56,23 @@ TESTS = {
     "slices.py": [["tests/test_slices.py"], BOTH, ["tests/test_streaming.py"], SHARED],
     "epochs.py": [BOTH, ["tests/test_checks.py"], ["tests/test_training.py"], SHARED],
     "evaluation.py": [BOTH, ["tests/test_checks.py"], ["tests/test_training.py"], SHARED],
-    "kernels/calls.py": [["tests/test_calls.py", "tests/test_team.py"], NETWORK, SHARED],
+    "kernels/compile/calls.py": [["tests/test_calls.py", "tests/test_team.py"], NETWORK, SHARED],
+    "kernels/simd/registers.py": [["tests/test_simd.py"], BOTH, SHARED],
+    "kernels/simd/tiles.py": [["tests/test_simd.py"], BOTH, SHARED],
+    "kernels/simd/vectors.py": [["tests/test_vectors.py"], BOTH, SHARED],
+    "kernels/team.py": [["tests/test_team.py"], BOTH, SHARED],
     "kernels/panels.py": [["tests/test_panels.py"], BOTH, SHARED],
     "kernels/pattern.py": [["tests/test_pattern.py"], NETWORK, SHARED],
-    "kernels/rows.py": [["tests/test_rows.py"], NETWORK, SHARED],
-    "kernels/simd.py": [["tests/test_simd.py"], BOTH, SHARED],
-    "kernels/vectors.py": [["tests/test_vectors.py"], ["tests/test_simd.py", "tests/test_rows.py"], BOTH, SHARED],
-    "kernels/softmax.py": [REGRESSION, NETWORK, SHARED],
-    "kernels/tiles.py": [NETWORK, SHARED],
+    "kernels/input.py": [["tests/test_input.py"], NETWORK, SHARED],
+    "kernels/loss.py": [REGRESSION, NETWORK, SHARED],
+    "kernels/update.py": [NETWORK, REGRESSION, SHARED],
+    "kernels/layer.py": [NETWORK, REGRESSION, SHARED],
+    "kernels/batches.py": [BOTH, SHARED],
     "kernels/network.py": [NETWORK, SHARED],
-    "kernels/network_memory.py": [["tests/test_blocks.py"], NETWORK, SHARED],
+    "kernels/many_classes.py": [REGRESSION, SHARED],
     "kernels/softmax_regression.py": [REGRESSION, SHARED],
-    "kernels/text.py": [["tests/test_convert.py"]],
-    "kernels/deformation.py": [["tests/test_deformation.py"], ["tests/test_generate.py"]],
+    "datasets/kernels/text.py": [["tests/test_convert.py"]],
+    "datasets/kernels/deformation.py": [["tests/test_deformation.py"], ["tests/test_generate.py"]],
 }
 
 

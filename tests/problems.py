@@ -75,7 +75,7 @@ def problems(draw):
         rows,
         input_dim=draw(st.integers(1, 40)),
         hidden_dim=draw(st.integers(1, 40)),
-        num_classes=draw(st.integers(1, 20)),
+        num_classes=draw(st.integers(1, 20) | st.integers(45, 70)),
         batch=draw(st.integers(1, 80)),
         dtype=draw(st.sampled_from(X_DTYPES)),
         layout=draw(st.sampled_from(sorted(LAYOUTS))),

@@ -21,17 +21,30 @@ import numpy as np
 
 import fastml
 from fastml import slices
-from fastml.kernels import calls, jit, network, panels, softmax, softmax_regression, tiles
+from fastml.kernels import layer, many_classes, network, panels, softmax_regression
+from fastml.kernels.compile import calls, forks
+from fastml.kernels.loss import MANY_CLASSES, judge_logits
+from fastml.kernels.simd.tiles import UNITS
 from tests import bits, reference
 from tests.problems import EPOCHS, LAYOUTS, X_DTYPES, assert_as_accurate_as_numpy, make_problem
 
 WARM_UP_CASES, REPORT_SECONDS = 200, 10
 MOST_GROWTH_MB = 5
-TILES = tuple(kernel for kernels, _ in tiles.PRODUCTS for kernel in kernels)
-KERNELS = (network.work, softmax_regression.work, panels.move, softmax.judge, calls.run_workers, *TILES)
-# Each model, and what moves weights, is two kernels: X of 3 dtypes (the network has one for both of floats) with
-# weights of 2, or weights of 2. Logits are of 2. Of the products with tiles, for each width, two read X and two don't.
-MOST_SIGNATURES = 2 * (3 * 2 + 2 * 2 + 2) + 2 + panels.MOST_VECTORS * (2 * 2 * 2 + 2 * 2)
+WIDTHS = range(1, panels.MOST_VECTORS * UNITS + 1)
+KERNELS = (
+    network.learn_network,
+    network.judge_network,
+    many_classes.learn_many_classes,
+    many_classes.judge_many_classes,
+    softmax_regression.learn_softmax_regression,
+    softmax_regression.judge_softmax_regression,
+    judge_logits,
+    calls.run_workers,
+    *(kernel for kernels in layer.PRODUCTS.values() for kernel in kernels),
+)
+# For weights of each of 2 dtypes: the steps and the verdicts of 3 models, of which the one with few classes reads X of
+# 3 dtypes, each once more in the caller of them all; the verdicts on logits; and for each width the products.
+MOST_SIGNATURES = 2 * (2 * 2 * (1 + 1 + 3) + 1 + len(WIDTHS) * len(layer.PRODUCTS))
 # In units of the last place. What two orders of a sum differ by is amplified from batch to batch; a term that is
 # missing, or one too many, is thousands of times larger.
 SLACK = 1000
@@ -64,7 +77,7 @@ def draw_case(seed, number):
             "rows": rows,
             "input_dim": int(random.integers(1, 300 if large else 60)),
             "hidden_dim": int(random.integers(1, 300 if large else 60)),
-            "num_classes": int(random.integers(1, 30)),
+            "num_classes": int(random.integers(1, 30) if random.random() < 0.7 else random.integers(30, 150)),
             "batch": int(random.integers(1, 1000 if large else 120)),
             "dtype": x_dtype,
             "layout": str(random.choice(sorted(LAYOUTS))),
@@ -189,19 +202,20 @@ def fuzz(watch, seed, first, minutes):
 
 def compile_all():
     """Load every signature: machine code is a part of the memory too."""
-    # The first batch and all weights are for two workers, however small they are, and however many threads there are:
-    # regions are compiled.
-    two_threads = mock.patch.object(jit, "available_threads", return_value=2)
+    # Every batch is for two workers, however small it is, and however many threads there are: so regions are compiled.
+    two_threads = mock.patch.object(forks, "available_threads", return_value=2)
     any_batch = mock.patch.object(slices, "SMALL_OPERATIONS", 0)
-    any_weights = mock.patch.object(panels, "MANY", 0)
-    for model, dtype, x_dtype in itertools.product(EPOCHS, ("float32", "float64"), ("uint8", "float32", "float64")):
-        problem = make_problem(10, 64, 40, 3, batch=5, dtype=x_dtype)  # as bytes wherever X has bytes
-        weights = problem.weights(model, dtype)
-        with two_threads, any_batch, any_weights:
-            EPOCHS[model][0](problem.X, problem.y, *weights, **problem.settings)
+    for dtype, x_dtype in itertools.product(("float32", "float64"), ("uint8", "float32", "float64")):
+        for model, classes in itertools.product(EPOCHS, (3, MANY_CLASSES)):
+            problem = make_problem(10, 64, 40, classes, batch=5, dtype=x_dtype)
+            weights = problem.weights(model, dtype)
+            with two_threads, any_batch:
+                EPOCHS[model][0](problem.X, problem.y, *weights, **problem.settings)
+                fastml.evaluate(problem.X, problem.y, *weights)
         fastml.loss_err(weights[0][:, :3], np.zeros(64, int))
-        widths = tuple(range(1, panels.MOST_VECTORS + 1))
-        tiles.addresses_of(widths, np.dtype(dtype), np.dtype("uint8" if x_dtype == "uint8" else dtype))
+    for dtype, width in itertools.product(("float32", "float64"), WIDTHS):
+        problem = make_problem(10, 64, width * panels.lanes(dtype) // UNITS, 3, batch=5)
+        fastml.nn_epoch(problem.X, problem.y, *problem.weights("nn", dtype), **problem.settings)
 
 
 def train_epochs(watch, epochs):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fastml
-from fastml.kernels import jit
+from fastml.kernels.compile import options
 from tests import bits
 
 DTYPES = ("float32", "float64")
@@ -32,7 +32,7 @@ def test_another_process_compiles_nothing(seed, compiled):
 # A kernel whose helper is in another file: Numba alone looks at the file of the kernel.
 KERNEL = """
 from fastml.kernels.factor import times
-from fastml.kernels.jit import kernel
+from fastml.kernels.compile.options import kernel
 
 
 @kernel
@@ -41,7 +41,7 @@ def scale(values):
         values[i] = times(values[i])
 """
 HELPER = """
-from fastml.kernels.jit import helper
+from fastml.kernels.compile.options import helper
 
 
 @helper
@@ -88,7 +88,7 @@ def test_a_changed_helper_in_another_file_is_compiled_anew(copy):
 
 def test_changed_options_compile_anew(copy):
     assert [run_copy(copy), run_copy(copy)] == [[[2.0], 0], [[2.0], 1]]
-    options = copy / "fastml/kernels/jit.py"
+    options = copy / "fastml/kernels/compile/options.py"
     changed = options.read_text().replace('"error_model": "numpy"', '"error_model": "python"')
     assert changed != options.read_text()
     options.write_text(changed)
@@ -138,7 +138,7 @@ def use_cache():
 
     A new dispatcher knows of the cache what a new process does.
     """
-    kernel = jit.kernel(double)
+    kernel = options.kernel(double)
     found = []
     for dtype in DTYPES:
         hits = sum(kernel.stats.cache_hits.values())
@@ -199,7 +199,7 @@ def test_code_of_other_types_is_not_used(directory):
 
 
 def test_a_directory_that_vanishes_is_survived(directory):
-    kernel = jit.kernel(double)
+    kernel = options.kernel(double)
     shutil.rmtree(directory)
     directory.write_text("")
     values = np.ones(3, np.int64)

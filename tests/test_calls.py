@@ -1,5 +1,6 @@
 """Machine code at an address: called for every worker, never with types that it is not for, compiled when needed."""
 
+import itertools
 from typing import NamedTuple
 
 import numba
@@ -7,9 +8,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fastml.kernels import calls, tiles
-from fastml.kernels.jit import apart, parallel_lock
+from fastml.kernels import layer
+from fastml.kernels.compile import calls
+from fastml.kernels.compile.forks import parallel_lock
+from fastml.kernels.compile.options import worker_kernel
+from fastml.kernels.network import Network
 from fastml.kernels.panels import MOST_VECTORS
+from fastml.kernels.simd.tiles import UNITS
 from tests.compiled import compiled
 
 pytestmark = pytest.mark.usefixtures("own_run_workers")
@@ -29,7 +34,7 @@ class Outer(NamedTuple):
     offset: int
 
 
-@apart
+@worker_kernel
 def note(flag, outer, worker, workers):
     """Write what each worker was given to its row."""
     row = outer.inner.out[worker]
@@ -52,32 +57,35 @@ def call_with(address, x):
     calls.call_at(address, (x,))
 
 
-@apart
+@worker_kernel
 def double(x):
     x[0] *= 2
 
 
 def test_what_is_at_an_address_is_called():
     x = np.array([1.5, 1.5])
-    compiled(call_with)(calls.address_of(double, x), x)
+    compiled(call_with)(calls.address_of(double, (x,)), x)
     assert x.tolist() == [3, 1.5]
 
 
 def test_types_that_nothing_was_compiled_for_are_refused():
-    with pytest.raises(numba.TypingError, match="no kernel that is called at its address"):
+    with pytest.raises(numba.TypingError, match="no kernel was compiled to be called with"):
         compiled(call_with)(0, np.zeros((1, 1, 1), np.complex64))
 
 
 def test_products_are_compiled_for_the_widths_that_panels_have():
-    for kernels, _ in tiles.PRODUCTS:
-        assert len(kernels) == MOST_VECTORS
-    found = tiles.addresses_of((1, MOST_VECTORS, 1), np.dtype(np.float32), np.dtype(np.uint8))
-    assert found.shape == (len(tiles.PRODUCTS), 3)
-    np.testing.assert_array_equal(found[:, 0], found[:, 2])
-    assert len(set(found[:, :2].flat)) == 2 * len(tiles.PRODUCTS)
+    first = Network(np.zeros((20, 100), np.float32), np.zeros((100, 3), np.float32))
+    first.reserve(10, 1, learn=True)
+    products, offsets = first.weights.first.products, first.weights.first.offsets
+    used = [number for number, name in enumerate(layer.PRODUCTS) if name in ("forward", "gradient")]
+    assert products[used].all()
+    for p, q in itertools.product(range(len(offsets) - 1), repeat=2):
+        same = np.diff(offsets)[p] == np.diff(offsets)[q]
+        assert (products[used, p] == products[used, q]).all() == same
 
 
 def test_each_kernel_of_a_product_has_a_file_of_its_own():
     # They have one signature: from a file of several, one would be taken for the other.
-    names = [kernel.py_func.__qualname__ for kernels, _ in tiles.PRODUCTS for kernel in kernels]
+    names = [kernel.py_func.__qualname__ for kernels in layer.PRODUCTS.values() for kernel in kernels]
     assert len(set(names)) == len(names)
+    assert {len(kernels) for kernels in layer.PRODUCTS.values()} == {MOST_VECTORS * UNITS}

@@ -7,7 +7,8 @@ import llvmlite.binding as llvm
 import numpy as np
 import pytest
 
-from fastml.kernels import panels, simd
+from fastml.kernels import panels
+from fastml.kernels.simd import registers, tiles
 from tests import bits
 from tests.problems import EPOCHS, assert_as_accurate_as_numpy, make_problem
 
@@ -34,7 +35,7 @@ RUNNABLE = [pytest.param("AVX2", marks=NEEDS_AVX2), "SSE2"]
 
 @pytest.mark.parametrize(
     ("cpu", "expected"),
-    [(SSE2, [16, 16, 3, 2, 4, 2]), (AVX2, [32, 16, 3, 2, 8, 4]), (AVX512, [64, 32, 5, 5, 16, 8])],
+    [(SSE2, [16, 16, 3, 2, 1, 4, 2]), (AVX2, [32, 16, 3, 2, 1, 8, 4]), (AVX512, [64, 32, 5, 5, 2, 16, 8])],
     ids=["SSE2", "AVX2", "AVX512"],
 )
 def test_tile_follows_the_registers(cpu, expected):
@@ -43,9 +44,9 @@ def test_tile_follows_the_registers(cpu, expected):
 
 
 def print_shapes():
-    """In a process of its own: print bytes of a register, registers, vectors and classes of a tile, lanes."""
+    """In a process of its own: print bytes of a register, registers, vectors and classes of a tile, units, lanes."""
     lanes = [panels.lanes(dtype) for dtype in ("float32", "float64")]
-    print([simd.REGISTER_BYTES, simd.REGISTERS, panels.MOST_VECTORS, panels.CLASSES, *lanes])
+    print([registers.REGISTER_BYTES, registers.REGISTERS, panels.MOST_VECTORS, panels.CLASSES, tiles.UNITS, *lanes])
 
 
 @pytest.fixture(scope="module")

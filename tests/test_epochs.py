@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 
 from fastml import evaluate
-from fastml.kernels.simd import IS_X86
+from fastml.kernels.simd.registers import IS_X86
 from tests.problems import EPOCHS, LAYOUTS, X_DTYPES, assert_as_accurate_as_numpy, make_problem, problems
 from tests.reference import loss_err
 

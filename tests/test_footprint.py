@@ -1,8 +1,8 @@
 """What an epoch takes beside X and the weights: the weights once more, a batch of intermediates, and 16 MB.
 
-Two things are not in this. Partial logits, one for each panel, take more with 62 classes and batches of 5,000 rows.
-Which pixels are not zero takes a bit for each pixel of a batch and each worker: more than a batch of floats from 32
-workers on.
+Not in this: the gradient, which takes the weights once more where a batch has several blocks; partial logits, one for
+each panel, which take more with 62 classes and batches of 5,000 rows; and a bit for each feature of a batch
+and each worker, which take more than a batch of floats from 32 workers on.
 """
 
 import itertools
@@ -10,13 +10,15 @@ import itertools
 import numpy as np
 import pytest
 
-from fastml.kernels import network, softmax_regression
+from fastml.kernels.network import Network
+from fastml.kernels.softmax_regression import SoftmaxRegression
 
 CONSTANT_BYTES = 16e6
 
 
-def bytes_of(arrays):
-    return sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
+def bytes_of(values):
+    """Return the bytes of the arrays in a tuple, and in the tuples in it."""
+    return sum(bytes_of(v) if isinstance(v, tuple) else v.nbytes if isinstance(v, np.ndarray) else 0 for v in values)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 8])
@@ -24,10 +26,12 @@ def bytes_of(arrays):
 def test_network(workers, dtype):
     for inputs, hidden, classes, batch in itertools.product((20, 784, 3072), (16, 400, 1000), (2, 62), (1, 100, 1000)):
         weights = np.zeros((inputs, hidden), dtype), np.zeros((hidden, classes), dtype)
-        packed = network.pack(dtype, *weights)
+        kernels = Network(*weights)
+        kernels.reserve(batch, workers, learn=True)
         intermediates = batch * (inputs + 2 * hidden + 2 * classes) * weights[0].itemsize
-        taken = bytes_of(packed) + bytes_of(network.scratch(batch, workers, True, packed, weights[0].dtype))
-        assert taken <= bytes_of(weights) + intermediates + CONSTANT_BYTES, (inputs, hidden, classes, batch)
+        taken, several = bytes_of(kernels.weights) + bytes_of(kernels.memory), batch > kernels.memory.block_rows
+        allowed = bytes_of(weights) * (1 + several) + intermediates + CONSTANT_BYTES
+        assert taken <= allowed, (inputs, hidden, classes, batch)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 8])
@@ -35,6 +39,7 @@ def test_network(workers, dtype):
 def test_softmax_regression(workers, dtype):
     for batch in (1, 100, 5000):
         theta = np.zeros((784, 10), dtype)
-        packed = softmax_regression.pack(dtype, theta)
-        taken = bytes_of(packed) + bytes_of(softmax_regression.scratch(batch, workers, True, packed, theta.dtype))
+        kernels = SoftmaxRegression(theta)
+        kernels.reserve(batch, workers, learn=True)
+        taken = bytes_of(kernels.weights) + bytes_of(kernels.memory)
         assert taken <= theta.nbytes + batch * 2 * 10 * theta.itemsize + CONSTANT_BYTES, batch

@@ -11,8 +11,10 @@ from numba import types
 
 import fastml
 from fastml.datasets import deform
-from fastml.kernels import calls, deformation, jit, network, softmax_regression, tiles
-from fastml.kernels.panels import CLASSES, MOST_VECTORS
+from fastml.datasets.kernels import deformation
+from fastml.kernels import layer, many_classes, network, softmax_regression
+from fastml.kernels.compile import calls, options
+from fastml.kernels.panels import MOST_VECTORS, ROWS
 from tests import bits, soak
 
 # To widen a number, and to compute with it. float64 pixels are narrowed, which is meant; two sizes that Numba's reshape
@@ -48,26 +50,40 @@ def code_of(overload):
 
 
 def precision(signature):
-    """Return the type of the rate, and where there is none that of the first array of floats, if there is any."""
-    flat = [
-        kind for argument in signature for kind in (argument if isinstance(argument, types.BaseTuple) else [argument])
-    ]
-    dtypes = (kind.dtype for kind in flat if isinstance(kind, types.Array))
-    return next((kind for kind in (*flat, *dtypes) if isinstance(kind, types.Float)), None)
+    """Return the type of the first number that is a float, or else of the first array of floats; None without any."""
+    kinds = list(flat(signature))
+    dtypes = (kind.dtype for kind in kinds if isinstance(kind, types.Array))
+    return next((kind for kind in (*kinds, *dtypes) if isinstance(kind, types.Float)), None)
+
+
+def flat(kinds):
+    """Yield types, with those of the elements in the place of tuples."""
+    for kind in kinds:
+        yield from flat(kind) if isinstance(kind, types.BaseTuple) else [kind]
 
 
 def test_kernels_of_float32_do_not_compute_in_float64(kernels):
     single = [kernel for kernel in kernels if precision(kernel[1]) != types.float64]
-    assert (len(kernels), len(single)) == (27 + 12 * MOST_VECTORS, 14 + 6 * MOST_VECTORS)
+    assert (len(kernels), len(single)) == (soak.MOST_SIGNATURES + 1, soak.MOST_SIGNATURES // 2 + 1)
     for *name, code in single:
         assert not FLOAT64.findall(code), name
 
 
 @pytest.mark.usefixtures("kernels")
-@pytest.mark.parametrize(("model", "signatures"), [(network, 4), (softmax_regression, 6)])
-def test_the_part_of_a_worker_is_compiled_for_what_it_is_called_with(model, signatures):
-    # It is called at an address: with other types it would read them as what they are not.
-    assert len(model.work.signatures) == signatures
+@pytest.mark.parametrize(
+    ("kernel", "signatures"),
+    [
+        (network.learn_network, 2),
+        (network.judge_network, 2),
+        (many_classes.learn_many_classes, 2),
+        (many_classes.judge_many_classes, 2),
+        (softmax_regression.learn_softmax_regression, 6),
+        (softmax_regression.judge_softmax_regression, 6),
+    ],
+)
+def test_what_a_worker_does_is_compiled_for_the_types_of_its_calls(kernel, signatures):
+    # A kernel is called at its address: given other types, it would take them for what they are not.
+    assert len(kernel.signatures) == signatures
 
 
 def test_a_kernel_has_no_functions_beside_its_own(kernels):
@@ -97,15 +113,16 @@ def test_tiles_stay_in_the_registers_of_zen_4(tmp_path):
 
 def check_loops():
     """In a process of its own, without a cache: look through the loops of products, and of softmax regression."""
-    tiles.addresses_of((MOST_VECTORS,), np.dtype(np.float32), np.dtype(np.float32))
     with mock.patch.object(calls, "run_workers"):
-        fastml.softmax_regression_epoch(np.zeros((1, 784), np.float32), [0], np.zeros((784, 10), np.float32))
-    products = [loop for kernels, _ in tiles.PRODUCTS for loop in loops_of(kernels[-1])]
-    # Other loops of softmax regression make exp, which may be unrolled.
-    dots = [loop for loop in loops_of(softmax_regression.work) if "prefetcht1" in loop]
-    assert len(products) >= len(tiles.PRODUCTS)
-    assert max(loop.count("vfmadd") for loop in products) == CLASSES * MOST_VECTORS
-    assert max(loop.count("vfmadd") for loop in dots) == 2 * softmax_regression.WIDE
+        X, W = np.zeros((1, 784), np.float32), np.zeros((784, 16 * MOST_VECTORS), np.float32)
+        fastml.nn_epoch(X, [0], W, np.zeros((16 * MOST_VECTORS, 10), np.float32))
+        fastml.softmax_regression_epoch(X, [0], np.zeros((784, 10), np.float32))
+    products = [loop for kernels in layer.PRODUCTS.values() for loop in loops_of(kernels[-1])]
+    # Other loops of softmax regression make exp, which may be unrolled, or end tiles.
+    dots = [loop for loop in loops_of(softmax_regression.learn_softmax_regression) if "prefetcht1" in loop]
+    assert len(products) >= len(layer.PRODUCTS)
+    assert max(loop.count("vfmadd") for loop in products) == ROWS * MOST_VECTORS
+    assert max(loop.count("vfmadd") for loop in dots) == 2 * layer.WIDE
     assert not any(SPILL.search(loop) for loop in products + dots)
 
 
@@ -141,10 +158,10 @@ def divide(x):
 
 
 @pytest.mark.parametrize(
-    ("function", "options", "pattern"),
+    ("function", "changed", "pattern"),
     [(halve, {}, FLOAT64), (mix, {}, MIXED), (divide, {"error_model": "python"}, RAISING)],
 )
-def test_the_patterns_find_what_they_are_for(function, options, pattern):
-    kernel = numba.njit("void(float32[::1])", **jit.OPTIONS | options)(function)
+def test_the_patterns_find_what_they_are_for(function, changed, pattern):
+    kernel = numba.njit("void(float32[::1])", **options.OPTIONS | changed)(function)
     (overload,) = kernel.overloads.values()
     assert pattern.findall(code_of(overload))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fastml.kernels.masks import MASK_BITS, append_indices, convert, meeting_mask, nonzero_mask
+from fastml.kernels.simd.masks import MASK_BITS, append_indices, convert, meeting_mask, nonzero_mask
 from tests.compiled import compiled
 
 DTYPE = pytest.mark.parametrize("dtype", ["float32", "float64"])

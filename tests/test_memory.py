@@ -11,7 +11,7 @@ import pytest
 
 import fastml
 from fastml import evaluation
-from fastml.kernels import network, softmax, softmax_regression
+from fastml.kernels import loss
 from tests import bits
 from tests.problems import EPOCHS, make_problem
 
@@ -19,12 +19,11 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="protects pages with 
 CANARY = 0xA5
 DTYPES = ("float32", "float64")
 X_DTYPES = ("uint8", "float32", "float64")
-# Rows, inputs, hidden units, classes, rows of a batch. More than 128 of these go through the network in blocks,
-# more than 1024 inputs in pieces.
+# Rows, inputs, hidden units, classes, rows of a batch. A batch of more than 128 rows goes through in blocks.
 SHAPES = (
     *itertools.product((1, 5, 16, 17), (1, 15, 16, 17, 83, 784), (1, 17, 100), (1, 2, 10, 11), (16,)),
     *itertools.product((300, 544), (80, 83), (1, 100), (10,), (300, 544)),
-    *itertools.product((17, 300), (1099, 1104), (100,), (10,), (300,)),
+    *itertools.product((17, 300), (83, 784), (1, 100), (49, 64, 101), (16, 300)),
 )
 
 
@@ -67,32 +66,46 @@ class Guard:
             assert (memory[end:] == CANARY).all()
         self.placed.clear()
 
-    def surround(self, model):
-        """Place whatever the kernels of a model get: packed weights, scratch memory, rows, indices and labels."""
-        for name in ("pack", "scratch"):
-            setattr(model, name, self.placing_results(getattr(model, name)))
-        run = model.run
-        model.run = lambda *arguments: run(*self.place_all(arguments[:3]), *arguments[3:])
+    def place_deep(self, values):
+        """Return a tuple with the arrays in it, and in the tuples in it, placed."""
+        placed = self.place_all(self.place_deep(value) if isinstance(value, tuple) else value for value in values)
+        return type(values)(*placed) if hasattr(values, "_fields") else tuple(placed)
+
+    def surround(self, kernels):
+        """Place whatever a model's kernels get: packed weights, memory, examples and verdicts."""
+        reserve = kernels.reserve
+
+        def reserve_placed(self_, *arguments, **keywords):
+            reserve(self_, *arguments, **keywords)
+            self_.memory = self.place_deep(self_.memory)
+            self_.weights = self.place_deep(self_.weights)
+
+        kernels.reserve = reserve_placed
+        for name in ("learn", "judge"):
+            setattr(kernels, name, self.placing_examples(getattr(kernels, name)))
+
+    def placing_examples(self, run):
+        def run_placed(self_, examples, *arguments):
+            *others, verdicts, workers = arguments
+            placed = self.place_deep(verdicts)
+            run(self_, self.place_deep(examples), *others, placed, workers)
+            for array, made in zip(verdicts, placed, strict=True):
+                array[...] = made
+
+        return run_placed
 
     def surround_judge(self):
-        """Place what the kernel gets that judges logits: they, labels, order, memory for a group, and the verdicts."""
-        judge = evaluation.judge
+        """Place what the kernel gets that judges logits."""
+        judge = evaluation.judge_logits
 
         def judge_placed(*arguments):
             *arrays, verdicts = arguments
-            placed = softmax.Verdicts(*self.place_all(verdicts))
+            placed = loss.Verdicts(*self.place_all(verdicts))
             judge(*self.place_all(arrays), placed)
             for array, made in zip(verdicts, placed, strict=True):
                 array[...] = made
 
-        evaluation.judge = judge_placed
-
-    def placing_results(self, function):
-        def place_results(*arguments):
-            results = function(*arguments)
-            return type(results)(*self.place_all(results))
-
-        return place_results
+        evaluation.judge_logits = judge_placed
 
 
 def touch(guard, shapes):
@@ -152,8 +165,8 @@ def main(edge, *also):
         overrun(guard)
         return
     bits.share_every_batch([])
-    for model in (network, softmax_regression):
-        guard.surround(model)
+    for kernels in bits.KERNELS:
+        guard.surround(kernels)
     guard.surround_judge()
     touch(guard, SHAPES)
     print("touched nothing")

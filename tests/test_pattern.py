@@ -4,16 +4,17 @@ import numpy as np
 import pytest
 
 from fastml.kernels import pattern
-from fastml.kernels.masks import MASK_BITS
 from fastml.kernels.panels import ROWS, padded
+from fastml.kernels.simd.masks import MASK_BITS
+from fastml.kernels.team import Worker
 from tests.compiled import compiled
 
 DENSITIES = pytest.mark.parametrize("density", [0, 0.1, 1])
 SIZES = pytest.mark.parametrize("rows", [1, 4, 17, 100])
 INPUTS = pytest.mark.parametrize("input_dim", [1, 15, 16, 17, 83, 784])
 UNTOUCHED = -7
-mask_row, sort_rows, list_pixels, list_rows = map(
-    compiled, (pattern.mask_row, pattern.sort_rows, pattern.list_pixels, pattern.list_rows)
+mask_row, sort_rows, list_features, list_rows = map(
+    compiled, (pattern.mask_row, pattern.sort_rows, pattern.list_features, pattern.list_rows)
 )
 
 
@@ -33,16 +34,24 @@ def masks_of(X):
     return np.array((flags.reshape(len(flags), -1, MASK_BITS) @ bits).T, np.uint16, order="C")
 
 
-def listed(function, groups, size, *arguments):
-    """Return what a function of the patterns lists for each group, after a look at the memory behind it."""
-    lists = np.full((groups + 2, size + MASK_BITS), UNTOUCHED, np.int32)
-    found = []
+def make_lists(X):
+    """Return the lists of one worker for the rows of X, which are marked; what is not listed is untouched."""
+    rows, input_dim = X.shape
+    lists = pattern.lists_for(2, 1, padded(rows, MASK_BITS), input_dim)
+    lists = pattern.own_lists.py_func(lists, Worker(None, 1, 2), 0)
+    lists.masks[:, : padded(rows, MASK_BITS)] = masks_of(X)
+    for array in (lists.features, lists.feature_counts, lists.rows, lists.row_counts, lists.shares):
+        array[...] = UNTOUCHED
+    return lists
+
+
+def listed(found, counts, groups):
+    """Return what is listed for each group, after a look at the memory behind it."""
     for g in range(groups):
-        count = function(*arguments, g, lists[1:])
-        found.append(lists[1 + g, :count].tolist())
-        assert (lists[1 + g, count + MASK_BITS :] == UNTOUCHED).all()
-    assert (lists[[0, -1]] == UNTOUCHED).all()
-    return found
+        assert (found[g, counts[g] + MASK_BITS :] == UNTOUCHED).all()
+    assert (found[groups:] == UNTOUCHED).all()
+    assert (counts[groups:] == UNTOUCHED).all()
+    return [found[g, : counts[g]].tolist() for g in range(groups)]
 
 
 @DENSITIES
@@ -69,34 +78,31 @@ def test_what_is_not_finite_is_not_zero():
 @DENSITIES
 @INPUTS
 @SIZES
-def test_pixels_of_a_group_of_rows(density, input_dim, rows):
+def test_features_of_a_group_of_rows(density, input_dim, rows):
     X = make_rows(rows, input_dim, density)
-    order = np.random.default_rng(rows).permutation(rows)
-    order = np.pad(order, (0, -rows % ROWS), "edge")
-    masks, groups = padded(input_dim, MASK_BITS) // MASK_BITS, len(order) // ROWS
-    pieces = np.unique([0, masks // 3, masks // 2, masks]) * MASK_BITS
-    counts = np.full((len(pieces) + 1, groups + 1), UNTOUCHED)
-
-    def list_and_count(masks, order, g, pixels):
-        list_pixels(masks, order, g, pieces, pixels, counts)
-        return counts[len(pieces) - 1, g]
-
-    found = listed(list_and_count, groups, masks * MASK_BITS, masks_of(X), order)
-    wanted = [np.flatnonzero(X[group].any(axis=0)) for group in order.reshape(-1, ROWS)]
-    assert found == [pixels.tolist() for pixels in wanted]
-    np.testing.assert_array_equal(counts[:-1, :-1].T, [np.searchsorted(pixels, pieces) for pixels in wanted])
-    assert (counts[-1] == UNTOUCHED).all()
-    assert (counts[:, -1] == UNTOUCHED).all()
+    lists, labels = make_lists(X), np.random.default_rng(rows).integers(5, size=rows)
+    total, groups = list_features(labels, lists), padded(rows, ROWS) // ROWS
+    # Each row is in a group; the last row fills up the last group.
+    order = lists.order[: groups * ROWS]
+    assert sorted(order[:rows]) == list(range(rows))
+    assert (order[rows:] == order[rows - 1]).all()
+    found = listed(lists.features, lists.feature_counts, groups)
+    assert found == [np.flatnonzero(X[group].any(axis=0)).tolist() for group in order.reshape(-1, ROWS)]
+    assert total == sum(map(len, found))
 
 
 @DENSITIES
 @INPUTS
 @SIZES
-def test_rows_of_a_group_of_pixels(density, input_dim, rows):
-    X = make_rows(rows, input_dim, density)
-    groups = padded(input_dim, ROWS) // ROWS
-    found = listed(list_rows, groups, padded(rows, MASK_BITS), masks_of(X), rows)
+@pytest.mark.parametrize("is_first", [True, False])
+def test_rows_of_a_group_of_features(density, input_dim, rows, is_first):
+    X, groups = make_rows(rows, input_dim, density), padded(input_dim, ROWS) // ROWS
+    lists = make_lists(X)
+    total = list_rows(rows, groups, lists, is_first)
+    found = listed(lists.rows, lists.row_counts, groups)
     assert found == [np.flatnonzero(X[:, g * ROWS : (g + 1) * ROWS].any(axis=1)).tolist() for g in range(groups)]
+    assert total == sum(map(len, found))
+    np.testing.assert_array_equal(lists.shares[:groups], lists.row_counts[:groups] if is_first else UNTOUCHED)
 
 
 @SIZES

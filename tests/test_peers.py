@@ -58,6 +58,23 @@ def test_evaluation_is_that_of_the_reference(peer):
     np.testing.assert_allclose(work.run(work.side(peer))[1], expected, rtol=1e-5)
 
 
+def test_cases_of_many_classes_agree_and_have_peers_that_can_tell_them_apart():
+    modules = ("peers", "cases", "implementations.fastml", "implementations.numpy")
+    peers, cases, ours, numpy = map(importlib.import_module, modules)
+
+    class Bytes(numpy.NumPy):
+        most_classes = 256
+
+    found = [ours.Fastml, numpy.NumPy, Bytes]
+    many = [case for case in cases.CASES if case.num_classes != 10]
+    assert {case.num_classes for case in many} == {100, 1000}
+    for case in many:
+        assert (Bytes in peers.peers_of(case, found)) == (case.num_classes == 100)
+        work = case.work(600)
+        assert case.operations(600) >= 4 * work.X.size * work.start[0].shape[1]
+        assert work.difference(work.side(ours.Fastml), work.side(numpy.NumPy)) <= TOLERANCE
+
+
 def test_another_step_size_is_a_difference():
     numpy = importlib.import_module("implementations.numpy").NumPy
     work = make_work(np.float32, 16)

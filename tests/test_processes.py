@@ -17,7 +17,8 @@ from numba.core.compiler_lock import global_compiler_lock
 
 import fastml
 from fastml.datasets import deform
-from fastml.kernels import jit, network
+from fastml.kernels.compile import forks
+from fastml.kernels.network import Network
 from tests import bits
 from tests.problems import EPOCHS, make_problem
 
@@ -94,7 +95,7 @@ def fork_in_a_kernel():
     """Fork while another thread is where kernels run; a child tells whether it was there still, and takes its turn."""
 
     def hold():
-        with jit.parallel_lock:
+        with forks.parallel_lock:
             held.set()
             time.sleep(0.1)
             held.clear()
@@ -107,7 +108,7 @@ def fork_in_a_kernel():
         held.wait()
         child = os.fork()
         if child == 0:
-            os._exit(held.is_set() or not jit.parallel_lock.acquire(timeout=TIMEOUT_SECONDS))
+            os._exit(held.is_set() or not forks.parallel_lock.acquire(timeout=TIMEOUT_SECONDS))
         holder.join()
         statuses.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     print(json.dumps(statuses))
@@ -196,7 +197,7 @@ def test_the_handler_of_a_signal_may_run_kernels(monkeypatch):
     problem = make_problem(50, 30, 21, 5, batch=16)
     weights, expected = problem.weights("nn", "float32"), problem.weights("nn", "float32")
     fastml.nn_epoch(problem.X, problem.y, *expected, **problem.settings)
-    handled, run = [], network.run
+    handled, run = [], Network.learn
 
     def interrupted(*arguments):
         run(*arguments)
@@ -210,7 +211,7 @@ def test_the_handler_of_a_signal_may_run_kernels(monkeypatch):
     def give_up(*_):
         raise TimeoutError
 
-    monkeypatch.setattr(network, "run", interrupted)
+    monkeypatch.setattr(Network, "learn", interrupted)
     before = [signal.signal(signal.SIGUSR1, handle), signal.signal(signal.SIGALRM, give_up)]
     signal.alarm(TIMEOUT_SECONDS)
     try:

@@ -41,6 +41,12 @@ def test_a_readme_without_a_place_is_refused():
         page.with_short_report("# fastml\n", RESULTS)
 
 
+def test_only_cases_of_many_classes_need_a_paragraph_about_them():
+    ten, hundred = {"name": "nn-400"}, {"num_classes": 100, "pixels": "embeddings", "rows": 20_000}
+    assert tables.explanation_of_classes({"cases": [ten]}) == ""
+    assert "20,000 rows" in tables.explanation_of_classes({"cases": [ten, hundred]})
+
+
 def test_tables_of_a_case_by_hand():
     peers = {
         "fastml": {"seconds": [0.5, 0.25, 1.0], "threads": 2, "difference": 0.0, "peak memory": 200_000_000},

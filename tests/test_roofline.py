@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from fastml import roofline
-from fastml.kernels import limits
-from fastml.kernels.simd import REGISTER_BYTES
+from fastml.kernels.simd.registers import REGISTER_BYTES
 
 UNTOUCHED = -1.0
 
@@ -20,21 +19,23 @@ def lanes(dtype):
 @pytest.mark.parametrize("dtype", roofline.DTYPES)
 @pytest.mark.parametrize("workers", [1, 3])
 def test_multiply_add_adds_each_step(dtype, workers):
-    x = np.arange(1, limits.ROWS + 1, dtype=dtype)[:, None]
-    w = np.arange(limits.VECTORS * lanes(dtype), dtype=dtype)[None]
-    out = np.full(((workers + 1) * limits.ROWS, w.size), UNTOUCHED, dtype)
-    limits.multiply_add(7, x, w, out, workers)
-    np.testing.assert_array_equal(out, np.vstack([*[7 * x * w] * workers, np.full_like(out[: limits.ROWS], UNTOUCHED)]))
+    x = np.arange(1, roofline.ROWS + 1, dtype=dtype)[:, None]
+    w = np.arange(roofline.VECTORS * lanes(dtype), dtype=dtype)[None]
+    out = np.full(((workers + 1) * roofline.ROWS, w.size), UNTOUCHED, dtype)
+    roofline.multiply_add(7, x, w, out, workers)
+    np.testing.assert_array_equal(
+        out, np.vstack([*[7 * x * w] * workers, np.full_like(out[: roofline.ROWS], UNTOUCHED)])
+    )
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_read_adds_up_each_number(workers):
-    shape = 5 * limits.ROWS, 3 * lanes("float32")
+    shape = 5 * roofline.ROWS, 3 * lanes("float32")
     A = np.random.default_rng(0).integers(0, 1000, shape).astype(np.float32)
-    out = np.full(((workers + 1) * limits.ROWS, lanes("float32")), UNTOUCHED, np.float32)
-    limits.read(A, np.ones((1, A.shape[1]), np.float32), out, workers)
-    assert out[: -limits.ROWS].sum() == A.sum()
-    assert (out[-limits.ROWS :] == UNTOUCHED).all()
+    out = np.full(((workers + 1) * roofline.ROWS, lanes("float32")), UNTOUCHED, np.float32)
+    roofline.read(A, np.ones((1, A.shape[1]), np.float32), out, workers)
+    assert out[: -roofline.ROWS].sum() == A.sum()
+    assert (out[-roofline.ROWS :] == UNTOUCHED).all()
 
 
 def test_the_best_of_several_measurements_is_kept(monkeypatch):

@@ -8,19 +8,21 @@ import pytest
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from fastml.kernels import panels
-from fastml.kernels.simd import (
+from fastml.kernels.simd.tiles import (
+    UNITS,
     add_dot,
     add_outer_columns,
     add_outer_rows,
     add_stored,
+    add_to_stored,
     lanes_of,
     mask_tile,
     prefetch,
     relu_tile,
     store_tile,
+    sum_tile,
     zero_tile,
 )
-from fastml.kernels.vectors import sum_tile
 from tests.compiled import compiled
 
 pytestmark = pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -30,10 +32,12 @@ SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1.5, -1.5]
 
 @cache
 def tile_functions(rows, vectors):
-    """Return the functions that make a tile of a shape and write what becomes of it; a tile can't leave compiled code.
+    """Return functions that make a tile of a shape and write the results of its operations.
 
-    The tile is terms outer products: of rows or columns of X with rows of W that begin at column h.
+    A tile can't leave compiled code. It is a sum of outer products: of rows or columns of X with rows of W from column
+    h on. A width that is not a whole number of vectors is given to the kernels as a tuple of units.
     """
+    vectors = int(vectors) if vectors == int(vectors) else (0,) * int(vectors * UNITS)
 
     @compiled
     def of_rows(X, W, i, h, terms, like):
@@ -66,6 +70,10 @@ def tile_functions(rows, vectors):
         store_tile(add_stored(of_rows(X, W, i, h, terms, out), base, 1, 2), out, 1, 2)
 
     @compiled
+    def add_times(X, W, i, h, terms, base, factor, out):
+        store_tile(add_to_stored(of_rows(X, W, i, h, terms, out), factor, base, 1, 2), out, 1, 2)
+
+    @compiled
     def relu(X, W, i, h, terms, out):
         store_tile(relu_tile(of_rows(X, W, i, h, terms, out)), out, 1, 2)
 
@@ -92,6 +100,7 @@ def tile_functions(rows, vectors):
         store_columns=store_columns,
         store_any_rows=store_any_rows,
         add=add,
+        add_times=add_times,
         relu=relu,
         mask=mask,
         dot=dot,
@@ -102,7 +111,7 @@ def tile_functions(rows, vectors):
 def tile_problem(dtype, rows, vectors, terms, stored=None, seed=0):
     """Return X (rows + 2, terms), W (terms, width + 3) of whole numbers, and out, which has room around a tile."""
     random = np.random.default_rng(seed)
-    width = vectors * panels.lanes(dtype)
+    width = int(vectors * panels.lanes(dtype))
     X = random.integers(-9, 9, (rows + 2, terms)).astype(dtype)
     W = random.integers(0, 9, (terms, width + 3)).astype(stored or dtype)
     return X, W, random.standard_normal((rows + 3, width + 5)).astype(dtype)
@@ -115,7 +124,9 @@ def assert_wrote(out, before, tile):
     np.testing.assert_array_equal(out, expected)
 
 
-TILES = pytest.mark.parametrize("shape", [(panels.ROWS, panels.MOST_VECTORS), (panels.CLASSES, 1), (1, 2)])
+# With vectors of several units the last one may be used in part.
+HALF = [(panels.ROWS, panels.MOST_VECTORS - 0.5), (panels.ROWS, 0.5)] if UNITS == 2 else []
+TILES = pytest.mark.parametrize("shape", [(panels.ROWS, panels.MOST_VECTORS), (panels.CLASSES, 1), (1, 2), *HALF])
 
 
 @TILES
@@ -130,6 +141,11 @@ def test_a_tile_is_stored_or_added(dtype, shape, terms):
     out = before.copy()
     tile_functions(*shape).add(X, W, 2, 3, terms, base, out)
     assert_wrote(out, before, product + base[1 : 1 + shape[0], 2 : 2 + W.shape[1] - 3])
+    out = before.copy()
+    tile_functions(*shape).add_times(X, W, 2, 3, terms, base, base.dtype.type(-0.5), out)
+    assert_wrote(out, before, base[1 : 1 + shape[0], 2 : 2 + W.shape[1] - 3] - product / 2)
+    out = before.copy()
+    tile_functions(*shape).add(X, W, 2, 3, terms, base, out)
     tile_functions(*shape).add(X, W, 2, 3, terms, base, base)
     np.testing.assert_array_equal(
         base[1 : 1 + shape[0], 2 : 2 + W.shape[1] - 3], out[1 : 1 + shape[0], 2 : 2 + W.shape[1] - 3]
@@ -147,23 +163,6 @@ def test_outer_products_convert_their_second_operand(dtype, shape, stored):
         out = before.copy()
         getattr(tile_functions(*shape), function)(operand, W, 2, 3, 5, out)
         assert_wrote(out, before, expected)
-
-
-@TILES
-@pytest.mark.parametrize("stored", ["uint8", "the tile's"])
-def test_bytes_stand_for_numbers_of_a_table(dtype, shape, stored):
-    _, W, before = tile_problem(dtype, *shape, 5)
-    random = np.random.default_rng(3)
-    X = random.integers(0, 256, (shape[0] + 2, 5)).astype(np.uint8)
-    X[2], X[-1, 1:] = 0, 255
-    table = random.integers(-9, 9, 256).astype(dtype)
-    numbers = table[X]
-    if stored != "uint8":  # of floats the table is not looked at
-        X, table = numbers, table[:0]
-    for function, operand in (("store", X), ("store_columns", X.T.copy())):
-        out = before.copy()
-        getattr(tile_functions(*shape), function)((operand, table), W, 2, 3, 5, out)
-        assert_wrote(out, before, numbers[2:] @ W[:, 3:])
 
 
 @TILES

@@ -1,40 +1,46 @@
-"""Workers that meet: all or one alone, nothing of the work twice, shares by what each takes for his."""
+"""Workers that meet: all or one alone, no item of work twice, and one owner for each tile."""
 
 import itertools
 
 import numba
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fastml.kernels import team
-from fastml.kernels.jit import apart
+from fastml.kernels.compile.options import worker_kernel
+from fastml.kernels.simd.atomics import PAIR
 from tests.compiled import compiled
 
-balance, own_share = map(compiled, (team.balance, team.own_share))
+share, own_panels, own_tiles, owns_first, shares_panels = map(
+    compiled, (team.share, team.own_panels, team.own_tiles, team.owns_first, team.shares_panels)
+)
 WORKERS = numba.config.NUMBA_NUM_THREADS
 
 pytestmark = pytest.mark.usefixtures("own_run_workers")
 
 
-@apart
-def count_off(together, steps, seen, taken, worker, workers):
-    """In each step write a number of its own, meet, and add up what all have written; then take what there is."""
-    if not team.assemble(together, workers):
+@worker_kernel
+def count_off(together, steps, seen, taken, number, workers):
+    """In each step write a number, meet, and add up what all workers have written; then take items of work."""
+    worker = team.Worker(together, number, workers)
+    if not team.assemble(worker):
         return
     for step in range(1, steps + 1):
-        seen[step % 2, worker, 0] = step
-        team.meet(together, worker, workers)
+        seen[step % 2, number, 0] = step
+        team.meet(worker)
         for other in range(workers):
-            seen[2, worker, 0] += seen[step % 2, other, 0]
-    number = team.take(together)
-    while number < taken.size:
-        taken[number] += 1
-        number = team.take(together)
+            seen[2, number, 0] += seen[step % 2, other, 0]
+    item = team.take(worker)
+    while item < taken.size:
+        taken[item] += 1
+        item = team.take(worker)
 
 
 def run_count_off(workers, steps=1000):
     together = team.team_of(workers)
-    seen, taken = np.zeros((3, workers, team.PAIR), np.int64), np.zeros(500, np.int64)
+    seen, taken = np.zeros((3, workers, PAIR), np.int64), np.zeros(500, np.int64)
     team.run_team(count_off, together, workers, (together, steps, seen, taken))
     assert (taken == 1).all()
     return seen[2, :, 0], steps * (steps + 1) // 2
@@ -61,44 +67,50 @@ def test_where_not_all_come_one_does_the_work_alone():
     assert sums.tolist() == [steps, 0, 0]
 
 
-@pytest.mark.parametrize("workers", [1, 2, 3, 8, 64])
-@pytest.mark.parametrize("size", [0, 1, 7, 10**12])
-def test_shares_cover_all_of_it_once(workers, size):
-    together = team.team_of(workers)
-    random = np.random.default_rng(workers)
-    for turn in range(50):
-        pieces = [own_share(together, turn, size, worker, workers) for worker in range(workers)]
-        assert pieces[0][0] == 0
-        assert pieces[-1][1] == size
-        assert all(first[1] == second[0] for first, second in itertools.pairwise(pieces))
-        assert all(first <= last for first, last in pieces)
-        together.times[turn % 2, :, 0] = random.integers(0, 10**10, workers)
-        balance(together.times[turn % 2], together.bounds[turn % 2])
+def as_worker(number, count):
+    return team.Worker(team.team_of(1), number, count)
 
 
-def test_shares_follow_how_fast_workers_are():
-    together, speeds = team.team_of(3), np.array([1.0, 2.0, 0.5])
-    for _ in range(50):
-        shares = np.diff(together.bounds[0])
-        together.times[0, :, 0] = shares / speeds
-        balance(together.times[0], together.bounds[0])
-    np.testing.assert_allclose(np.diff(together.bounds[0]) / team.WHOLE, speeds / speeds.sum(), rtol=1e-3)
-    assert np.ptp(np.diff(together.bounds[1])) <= 1
+PROPERTY = settings(max_examples=200, deadline=None, derandomize=True)
 
 
-def test_who_was_away_comes_back():
-    together = team.team_of(2)
-    for times in ([1000, 10], [10, 10], [10, 1000]):
-        for _ in range(200):
-            together.times[0, :, 0] = times
-            balance(together.times[0], together.bounds[0])
-        shares = np.diff(together.bounds[0])
-        assert shares.min() > 0
-        assert (shares[0] < shares[1]) == (times[0] >= times[1])
+@PROPERTY
+@given(size=st.integers(0, 10**6), workers=st.integers(1, 300))
+def test_shares_are_parts_of_one_line(size, workers):
+    parts = [share(size, number, workers) for number in range(workers)]
+    assert parts[0][0] == 0
+    assert parts[-1][1] == size
+    assert all(a[1] == b[0] for a, b in itertools.pairwise(parts))
+    assert {last - first for first, last in parts} <= {size // workers, size // workers + 1}
 
 
-def test_without_a_clock_shares_stay_equal():
-    together = team.team_of(3)
-    before = together.bounds.copy()
-    balance(together.times[0], together.bounds[0])
-    np.testing.assert_allclose(together.bounds, before, atol=1)
+@PROPERTY
+@given(
+    panels=st.integers(1, 30), listed=st.lists(st.integers(0, 784), min_size=1, max_size=40), workers=st.integers(1, 40)
+)
+def test_every_tile_has_one_owner(panels, listed, workers):
+    steps = np.array(listed)
+    owned = []
+    for number in range(workers):
+        worker, tiles = as_worker(number, workers), []
+        begin, end = own_panels(worker, panels)
+        for panel in range(panels):
+            found = own_tiles(worker, panel, panels, np.append(steps, 10**6), len(steps))
+            tiles += [(panel, g) for g in range(found.first, found.last)]
+            # A worker looks for its tiles in its panels alone.
+            assert found.first >= found.last or begin <= panel < end
+        owned.append(tiles)
+        if panels % workers == 0:
+            assert len(tiles) == (end - begin) * len(steps)
+            assert not shares_panels(worker, panels)
+    assert list(itertools.chain(*owned)) == list(itertools.product(range(panels), range(len(steps))))
+    # No worker has more than an equal share of the work and what of two tiles reaches over its ends.
+    work = [sum(listed[g] + team.TILE_OVERHEAD for _, g in tiles) for tiles in owned]
+    assert max(work) <= sum(work) / workers + 2 * (max(listed) + team.TILE_OVERHEAD)
+    owners = [tiles[0][0] for tiles in owned if tiles and tiles[0][1] == 0]
+    assert owners == sorted(set(owners))
+
+
+@pytest.mark.parametrize(("tiles", "expected"), [((2, 0, 3), True), ((2, 1, 3), False), ((2, 0, 0), False)])
+def test_one_worker_owns_the_first_tile_of_a_panel(tiles, expected):
+    assert owns_first(team.Tiles(*tiles)) == expected

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from fastml.kernels import panels
-from fastml.kernels.masks import MASK_BITS
-from fastml.kernels.vectors import as_rows, exp, first_places, higher, lane, load_vector, store_vector
+from fastml.kernels.simd.masks import MASK_BITS
+from fastml.kernels.simd.vectors import as_rows, exp, load_vector, store_vector
 from tests.compiled import compiled
 
 pytestmark = pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -128,24 +128,3 @@ def test_rows_of_a_literal_size_are_the_same_memory(dtype):
     expected = before.copy()
     expected[1:3] *= np.arange(2, 18).reshape(2, 4, 2, 1).astype(dtype)
     np.testing.assert_array_equal(A, expected)
-
-
-@compiled
-def argmax(A, out, found):
-    highest = load_vector(4, A, 0)
-    places = first_places(highest)
-    for i in range(1, A.shape[0]):
-        highest, places = higher(highest, places, load_vector(4, A, i), i)
-    store_vector(highest, out, 0)
-    for r in range(4):
-        found[r] = lane(places, r)
-
-
-def test_the_highest_is_the_first_of_equals_and_a_nan_before_all(dtype):
-    random = np.random.default_rng(0)
-    values = np.array([-np.inf, -1, -0.0, 0, 1, 2, np.inf, np.nan], dtype)
-    for _ in range(200):
-        A, out, found = random.choice(values, (5, 4)), np.zeros((1, 4), dtype), np.zeros(4, np.int64)
-        argmax(A, out, found)
-        np.testing.assert_array_equal(out[0], A.max(axis=0))
-        assert found.tolist() == A.argmax(axis=0).tolist()

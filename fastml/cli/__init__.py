@@ -1,6 +1,6 @@
-"""The command `fastml`: train a model on MNIST or data like it, evaluate it, get such data, tell what it runs on.
+"""The command `fastml`: train and evaluate models on MNIST or similar data, get such data, describe the machine.
 
-A module a command; each has `add`, which describes the command to argparse, and `run`, which does it.
+Each command is a module: its function `add` describes the command to argparse, and its function `run` executes it.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from fastml.cli.progress import CompileNotice
 from fastml.cli.signals import Stopped
 
 COMMANDS = (train, evaluate, fetch, convert, generate, info)
-# What shells report of a process that a signal ended: this, and the signal's number.
+# If a signal ends a process, shells report this number plus the number of the signal as the exit status.
 SIGNALLED = 128
 
 
@@ -27,18 +27,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        Its arguments; by default those of the process.
+        The arguments; by default those of the process.
 
     Returns
     -------
     int
-        The exit status: 0; 1 where the loss is not finite or nobody reads the output any more; 2 where an argument or a
-        file is not what it should be; 130 after an interrupt, 143 after SIGTERM.
+        The exit status: 0 after success; 1 if the loss is not finite or the reader of the output has closed its pipe; 2
+        if an argument or a file is invalid; 130 after an interrupt, 143 after SIGTERM.
 
     Raises
     ------
     SystemExit
-        From argparse, with status 2 for arguments that it refuses, 0 after ``--help`` and ``--version``.
+        Raised by argparse, with status 2 for invalid arguments, 0 after ``--help`` and ``--version``.
     """
     arguments = make_parser().parse_args(argv)
     try:
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments.run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Python flushes once more when it exits; that must not fail as well.
+        # Python flushes stdout again at exit. Stdout becomes the null device, so that this flush does not fail as well.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except FloatingPointError as error:
@@ -69,7 +69,7 @@ def fail(error: Exception, status: int) -> int:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line; what it parses has the function of the chosen command as `run`."""
+    """Return the parser of the command line; its results have the function of the chosen command as `run`."""
     parser = argparse.ArgumentParser(prog="fastml", description="Train and evaluate models on MNIST or data like it.")
     parser.add_argument("--version", action="version", version=f"fastml {version('fastml')}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")

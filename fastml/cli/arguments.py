@@ -1,4 +1,4 @@
-"""What the commands share of their arguments: types that argparse calls, and checks of what is to be written."""
+"""Arguments that several commands share: argument types for argparse, and checks of output paths."""
 
 import argparse
 import importlib
@@ -8,12 +8,12 @@ from types import ModuleType
 
 from fastml.files import check_destination
 
-# Of raw pixels, so that the step sizes of [0, 1] hold.
+# Scales raw pixels to [0, 1], so that the usual step sizes for such pixels are right.
 PIXEL_SCALE = 1 / 255
 
 
 def data_directory() -> argparse.ArgumentParser:
-    """Return the parent parser of the commands that read a set."""
+    """Return the parent parser of the commands that read a data set; it has the option --data."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument(
         "--data", metavar="DIR", help="directory with four IDX files named like MNIST's (default: MNIST)"
@@ -22,7 +22,7 @@ def data_directory() -> argparse.ArgumentParser:
 
 
 def integer_in(minimum: int, maximum: float = math.inf) -> Callable[[str], int]:
-    """Return the argument type of the integers from minimum to maximum, under the name that argparse shows."""
+    """Return an argument type for integers from minimum to maximum; argparse shows its name in error messages."""
 
     def integer(text: str) -> int:
         value = int(text)
@@ -35,7 +35,7 @@ def integer_in(minimum: int, maximum: float = math.inf) -> Callable[[str], int]:
 
 
 def real(text: str) -> float:
-    """Return a finite number: an argument type."""
+    """Return text as a finite number; an argument type for argparse."""
     value = float(text)
     if not math.isfinite(value):
         raise argparse.ArgumentTypeError(f"must be finite, got {value}")
@@ -43,7 +43,7 @@ def real(text: str) -> float:
 
 
 def name_ending(suffix: str) -> Callable[[str], str]:
-    """Return the argument type of the names of files that end in suffix."""
+    """Return an argument type for names of files that end in suffix."""
 
     def name(text: str) -> str:
         if not text.endswith(suffix):
@@ -54,7 +54,7 @@ def name_ending(suffix: str) -> Callable[[str], str]:
 
 
 def check_outputs(*paths: str | None) -> ModuleType | None:
-    """Refuse paths that can't be written; return the module of pictures if the last path asks for one."""
+    """Reject paths that cannot be written; return `fastml.plotting` if the last path, that of a picture, is given."""
     for path in paths:
         if path is not None:
             check_destination(path)

@@ -1,4 +1,4 @@
-"""`fastml evaluate`: how well saved weights do on a test set."""
+"""`fastml evaluate`: print the loss, the error and the confusion matrix of saved weights on a test set."""
 
 import argparse
 import math
@@ -14,11 +14,11 @@ from fastml.weights import load_weights
 
 
 def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
-    """Add the command to argparse's, and return its parser."""
+    """Add the command to the argparse commands and return its parser."""
     parser = commands.add_parser(
         "evaluate", parents=[data_directory()], help="print the loss, error and confusion matrix of a model"
     )
-    parser.add_argument("file", metavar="FILE.npz", help="what `fastml train --save` saved")
+    parser.add_argument("file", metavar="FILE.npz", help="weights saved by `fastml train --save`")
     parser.add_argument("--plot", type=name_ending(".png"), metavar="FILE.png", help="draw the confusion matrix")
     return parser
 
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def format_matrix(matrix: NDArray[np.int64]) -> str:
-    """Return a square matrix of counts as lines of text, with the numbers of the classes above and at the left."""
+    """Return a square matrix of counts as lines of text, with the numbers of the classes above and on the left."""
     table = np.vstack([np.arange(len(matrix)), matrix])
     label, column = len(str(len(matrix) - 1)), len(str(table.max())) + 2
     lines = ["".join(f"{count:>{column}}" for count in row) for row in table]

@@ -1,4 +1,4 @@
-"""`fastml fetch`: download a published set, for `--data`."""
+"""`fastml fetch`: download a published data set, for `--data`."""
 
 import argparse
 
@@ -7,16 +7,16 @@ from fastml.datasets.sources import SETS
 
 
 def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
-    """Add the command to argparse's, and return its parser."""
-    parser = commands.add_parser("fetch", help="download a set that has the form of MNIST")
+    """Add the command to the argparse commands and return its parser."""
+    parser = commands.add_parser("fetch", help="download a data set in the format of MNIST")
     parser.add_argument("name", choices=SETS, metavar="NAME", help=f"one of {', '.join(SETS)}")
-    parser.add_argument("directory", nargs="?", metavar="DIR", help="where to (default: NAME in the cache directory)")
+    parser.add_argument("directory", nargs="?", metavar="DIR", help="directory (default: NAME in the cache directory)")
     return parser
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Fetch a set unless it is there, and print where it is."""
-    # Only this command needs what these modules need.
+    """Fetch a set unless the directory holds it already, and print the directory."""
+    # Imported here because only this command needs pooch.
     from fastml.datasets.fetch import cache, fetch, missing, place
 
     directory = place(arguments.name, arguments.directory)

@@ -1,4 +1,4 @@
-"""`fastml generate`: MNIST as large as one likes, for `--data`."""
+"""`fastml generate`: write a large MNIST with deformed images, for `--data`."""
 
 import argparse
 import time
@@ -10,25 +10,25 @@ from fastml.cli.progress import progress_bar
 from fastml.datasets import deform, generate_mnist, load_mnist
 from fastml.datasets.generate import LARGEST_COUNT, SIDE
 
-# Of the contact sheet.
+# On the contact sheet of --plot.
 DEFORMATIONS_OF_A_DIGIT = 15
 
 
 def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
-    """Add the command to argparse's, and return its parser."""
+    """Add the command to the argparse commands and return its parser."""
     parser = commands.add_parser("generate", help="make large MNIST: the training images, and deformations of them")
     add = parser.add_argument
-    add("directory", metavar="DIR", help="where to; what was interrupted, the same command goes on with")
+    add("directory", metavar="DIR", help="directory to write to; the same command continues interrupted work")
     counts = integer_in(1, LARGEST_COUNT)
     add("--count", type=counts, metavar="N", required=True, help="training images to make, 784 bytes each")
     seeds = integer_in(0, 2**64 - 1)
-    add("--seed", type=seeds, default=0, metavar="N", help="for the deformations (default: %(default)s)")
+    add("--seed", type=seeds, default=0, metavar="N", help="seed of the deformations (default: %(default)s)")
     add("--plot", type=name_ending(".png"), metavar="FILE.png", help="draw digits and deformations of them")
     return parser
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write the files, say where they are, and draw the first digit of each class with some of its deformations."""
+    """Write the files, print a summary, and with --plot draw a digit of each class and deformations of it."""
     plotting = check_outputs(arguments.plot)
     began = time.perf_counter()
     with progress_bar() as progress:

@@ -1,13 +1,13 @@
-"""`fastml info`: what a report of a problem, or of a speed, should come with."""
+"""`fastml info`: print the facts that a report of a problem or a speed should contain."""
 
 import argparse
 
-from fastml.kernels.softmax import judge
+from fastml.kernels.loss import judge_logits
 from fastml.roofline import Roofline, machine_facts
 
 
 def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
-    """Add the command to argparse's, and return its parser."""
+    """Add the command to the argparse commands and return its parser."""
     parser = commands.add_parser("info", help="print versions, CPU, threads and cache")
     parser.add_argument(
         "--roofline", action="store_true", help="measure how fast this machine multiplies and adds, and reads memory"
@@ -16,8 +16,8 @@ def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print what a report of a problem, or of a speed, should come with."""
-    facts = machine_facts() | {"cache": judge.stats.cache_path or "none: no directory that can be written"}
+    """Print facts about the machine and its software; with --roofline also the measured limits."""
+    facts = machine_facts() | {"cache": judge_logits.stats.cache_path or "none: no directory that can be written"}
     if arguments.roofline:
         roofline = Roofline()
         roofline.measure()

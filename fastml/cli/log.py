@@ -1,4 +1,4 @@
-"""A log for programs to read: a line of JSON an epoch."""
+"""A machine-readable log with one line of JSON for each epoch."""
 
 import json
 import os
@@ -8,19 +8,20 @@ from fastml.history import History
 
 
 class Log:
-    """Appends the rows of a history to a file as JSON Lines: a callback of training.
+    """A callback of training that appends the rows of a history to a file as JSON Lines.
 
     Parameters
     ----------
     path : str or os.PathLike
-        The file; there may be earlier lines in it.
+        The log file; it may already contain lines.
     resume : bool
-        Whether its last line is of the run that is now resumed, which then goes on with the epoch after it.
+        Whether the last line of the file belongs to the run that is now resumed. The log then continues with the next
+        epoch.
 
     Raises
     ------
     ValueError
-        If it is and the line tells no epoch.
+        If resume is true and the last line has no epoch.
     """
 
     def __init__(self, path: str | os.PathLike, resume: bool):
@@ -28,14 +29,14 @@ class Log:
         self.logged = logged_epochs(self.path) if resume and self.path.exists() else 0
 
     def __call__(self, history: History) -> None:
-        """Append what is not there yet, all of it or nothing."""
+        """Append the rows that are not in the log yet: all of them, or none if an error occurs."""
         rest = "".join(json.dumps(row._asdict()) + "\n" for row in history.rows[self.logged :]).encode()
         with open(self.path, "ab", buffering=0) as file:
             whole = file.seek(0, os.SEEK_END)
             try:
                 while rest:
                     rest = rest[file.write(rest) :]
-            except OSError as error:  # a full disk takes a part
+            except OSError as error:  # a full disk may accept only a part
                 file.truncate(whole)
                 error.filename = os.fspath(self.path)
                 raise
@@ -43,7 +44,7 @@ class Log:
 
 
 def logged_epochs(path: Path) -> int:
-    """Return the number of epochs up to the one that the last line of a log tells of."""
+    """Return the number of logged epochs, according to the last line of a log."""
     lines = path.read_bytes().splitlines(keepends=True)
     if not lines:
         return 0

@@ -1,4 +1,4 @@
-"""What a person sees while a command works: a progress bar, a word about compiling."""
+"""Feedback on the terminal while a command runs: a progress bar, and a notice about compilation."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -6,18 +6,21 @@ from contextlib import contextmanager
 
 from numba.core import event
 
-# What ends sooner gets no progress bar: it would only flicker.
+# Shorter work gets no progress bar, which would only flicker.
 BAR_DELAY_SECONDS = 0.5
 
 
 @contextmanager
 def progress_bar(unit: str = " examples") -> Iterator[Callable[..., None] | None]:
-    """Yield a `progress`: a bar for each epoch or file, on stderr if it is a terminal and tqdm is there; else None."""
+    """Yield a `progress` callback that shows a bar on stderr for each epoch or file.
+
+    Yield None if stderr is not a terminal or tqdm is not installed.
+    """
     try:
         from tqdm import tqdm
     except ImportError:
         tqdm = None
-    # On none but a terminal: an epoch whose progress is heard of has its losses made too.
+    # No callback without a visible bar: with a callback, an epoch also computes its losses.
     if tqdm is None or not sys.stderr.isatty():
         yield None
         return
@@ -43,15 +46,15 @@ def progress_bar(unit: str = " examples") -> Iterator[Callable[..., None] | None
 
 
 class CompileNotice(event.Listener):
-    """Says on stderr that kernels are compiled, at the first of them; kernels that come from the cache say nothing."""
+    """Prints a notice on stderr when the first kernel is compiled. Kernels from the cache cause no notice."""
 
     said = False
 
     def on_start(self, compilation):
-        """Say it, once."""
+        """Print the notice, once."""
         if not self.said:
             self.said = True
             print("fastml: compiling the kernels, some seconds ...", file=sys.stderr, flush=True)
 
     def on_end(self, compilation):
-        """Say nothing."""
+        """Print nothing."""

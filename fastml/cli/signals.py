@@ -1,16 +1,16 @@
-"""SIGINT and SIGTERM while a run trains: stop between two slices, where nothing is lost."""
+"""SIGINT and SIGTERM during training: stop between two slices, so that no finished slice is lost."""
 
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from fastml.epochs import Progress
+from fastml.options import Progress
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(BaseException):
-    """A signal has asked the command to stop, and it is about to."""
+    """Raised after a signal to stop the command."""
 
     def __init__(self, signum: int, message: str):
         super().__init__(message)
@@ -19,9 +19,9 @@ class Stopped(BaseException):
 
 @contextmanager
 def stopping_between_slices(progress: Progress | None, message: str) -> Iterator[Progress]:
-    """Yield a `progress` that, after SIGINT or SIGTERM, raises `Stopped` with the message when it is next called.
+    """Yield a `progress` callback that raises `Stopped` with the message at the next call after SIGINT or SIGTERM.
 
-    A second signal has its usual effect, at once. A signal that was ignored stays so.
+    A second signal has its usual effect immediately. A signal that was ignored before stays ignored.
     """
     usual = {signum: signal.getsignal(signum) for signum in SIGNALS}
     usual = {signum: handler for signum, handler in usual.items() if handler not in (None, signal.SIG_IGN)}

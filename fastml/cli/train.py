@@ -1,4 +1,4 @@
-"""`fastml train`: train a model, with a line an epoch."""
+"""`fastml train`: train a model and print a line for each epoch."""
 
 import argparse
 import math
@@ -18,9 +18,9 @@ from fastml.weights import save_weights
 
 
 def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
-    """Add the command to argparse's, and return its parser."""
+    """Add the command to the argparse commands and return its parser."""
     parser = commands.add_parser(
-        "train", parents=[data_directory()], help="train a model and print a table, a line an epoch"
+        "train", parents=[data_directory()], help="train a model and print a line for each epoch"
     )
     add = parser.add_argument
     models = {"choices": ("nn", "softmax"), "default": "nn"}
@@ -29,24 +29,24 @@ def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     add("--hidden", **positive, default=400, help="hidden units of the network (default: %(default)s)")
     add("--epochs", **positive, default=20, help="passes over the training set (default: %(default)s)")
     add("--lr", type=real, default=0.2, metavar="X", help="step size (default: %(default)s)")
-    add("--schedule", choices=SCHEDULES, default="constant", help="how the step size falls (default: %(default)s)")
-    add("--batch", **positive, default=100, help="examples of a mini-batch (default: %(default)s)")
+    add("--schedule", choices=SCHEDULES, default="constant", help="how the step size changes (default: %(default)s)")
+    add("--batch", **positive, default=100, help="examples in a mini-batch (default: %(default)s)")
     seeds = integer_in(0, 2**32 - 1)
     add("--shuffle", action="store_true", help="visit the examples in another order each epoch")
     add("--deform", action="store_true", help="train on new small deformations of the images each epoch")
-    add("--seed", type=seeds, default=0, metavar="N", help="for first weights and orders (default: %(default)s)")
+    add("--seed", type=seeds, default=0, metavar="N", help="seed of all random numbers (default: %(default)s)")
     threads = integer_in(1, numba.config.NUMBA_NUM_THREADS)
     add("--threads", type=threads, metavar="N", help="threads to train on (default: as many as Numba has)")
     add("--save", type=name_ending(".npz"), metavar="FILE.npz", help="save the weights and the settings")
-    add("--checkpoint", metavar="DIR", help="keep the run in a directory, after each epoch and each minute")
-    add("--resume", action="store_true", help="go on with the run in the directory of --checkpoint")
-    add("--log", type=name_ending(".jsonl"), metavar="FILE.jsonl", help="append a line of JSON an epoch")
+    add("--checkpoint", metavar="DIR", help="save the run in a directory, after each epoch and each minute")
+    add("--resume", action="store_true", help="continue the run in the directory of --checkpoint")
+    add("--log", type=name_ending(".jsonl"), metavar="FILE.jsonl", help="append a line of JSON for each epoch")
     add("--plot", type=name_ending(".png"), metavar="FILE.png", help="draw the learning curves")
     return parser
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Train a model; what could keep its results from being written is found before."""
+    """Train a model, after a check that the results can be written."""
     if arguments.resume and arguments.checkpoint is None:
         raise ValueError("--resume needs --checkpoint DIR, the directory that the run was kept in")
     plotting = check_outputs(arguments.save, arguments.log, arguments.plot)
@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         settings["hidden_dim"] = arguments.hidden
         train = partial(train_nn, **settings, scale=PIXEL_SCALE)
-    # One example makes Numba compile, or load, every kernel: no epoch's seconds hold that.
+    # Training on one example compiles or loads every kernel, so that the time of an epoch does not include this.
     one = [array[:1] for array in train_set]
     train(*one, *one, epochs=1, verbose=False)
     log = None if arguments.log is None else Log(arguments.log, arguments.resume)
@@ -89,7 +89,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def square(pixels: int) -> list[int]:
-    """Return the sides of square images of so many pixels."""
+    """Return the sides of square images with a number of pixels."""
     side = math.isqrt(pixels)
     if side**2 != pixels:
         raise ValueError(f"--deform needs square images, these have {pixels} pixels")

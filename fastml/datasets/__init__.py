@@ -1,15 +1,15 @@
-"""Data to train on: the MNIST inside the package, and the IDX files that it and its kin come in.
+"""Data sets: the MNIST inside the package, other sets in IDX files, and deformed images.
 
-- `load_mnist`: MNIST, from the package or from a directory of one's own
+- `load_mnist`: MNIST from the package, or similar data from a directory
 - `parse_mnist`: images and labels from two files, the pixels scaled to [0, 1]
 - `deform`: small random deformations of images
-- `generate_mnist`: MNIST as large as one likes, made of deformations
-- `read_idx`, `write_idx`: any array from and to an IDX file, plain or compressed
-- `open_idx`: an IDX file mapped into memory, for data larger than it
-- `IdxError`: the ValueError of a file that is not what it should be
+- `generate_mnist`: a large MNIST with any number of deformed images
+- `read_idx`, `write_idx`: read and write an array in an IDX file, plain or compressed
+- `open_idx`: map an IDX file into memory, for data larger than memory
+- `IdxError`: the ValueError for an invalid file
 
-In modules of their own: `fastml.datasets.fetch`, which downloads other sets (it needs pooch), and
-`fastml.datasets.convert`, which makes IDX files from text.
+Two modules are not imported here: `fastml.datasets.fetch` downloads other sets and needs pooch;
+`fastml.datasets.convert` makes IDX files from text.
 """
 
 from .deformation import deform

@@ -1,10 +1,10 @@
-"""Convert sets from text, LIBSVM's or Kaggle's CSV, into IDX files, as a stream: no set is too large.
+"""Convert LIBSVM text or Kaggle CSV to IDX files, as a stream: a set may be larger than memory.
 
-LIBSVM's text is the form in which MNIST8M is published. A line is ``label index:value index:value ...``; the indices
-begin at 1 and grow, and pixels that are not named are 0. Source: C.-C. Chang, C.-J. Lin, "LIBSVM: a library for support
+MNIST8M is published as LIBSVM text. A line is ``label index:value index:value ...``. The indices begin at 1 and
+increase; pixels without an index are 0. Source: C.-C. Chang, C.-J. Lin, "LIBSVM: a library for support
 vector machines", README, and their page "LIBSVM Data: Classification (Multi-class)".
 
-Kaggle's CSV has a line ``label,pixel0,pixel1,...`` and then the numbers under these names, an image a line.
+Kaggle CSV begins with a line of names, ``label,pixel0,pixel1,...``. Each further line has the numbers of one image.
 """
 
 import bz2
@@ -19,29 +19,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastml import checks
+from fastml.datasets.kernels import text as kernels
 from fastml.files import Progress, replacing
-from fastml.kernels import text as kernels
 
 from .idx import DAMAGED_STREAM_ERRORS, decompressed, idx_header
 
-# The kernel of each format, and how far a token of it goes.
+# The kernel of each format, and the pattern of a token, for error messages.
 FORMATS = {"libsvm": (kernels.read_libsvm, re.compile(rb"\S*")), "csv": (kernels.read_csv, re.compile(rb"[^,\n]*"))}
 COMPRESSED_SUFFIXES = (".gz", ".bz2", ".xz")
 BZIP2_MAGIC = b"BZh"
 UINT8 = np.dtype("u1")
 
-# MNIST's training set, 69 MB of LIBSVM's text, takes 0.3 s plain, 0.6 s in gzip and 2.9 s in bzip2, at 20 MB of memory.
+# Bytes of text that are read at a time.
 BLOCK_BYTES = 2**22
-# Of the images that one call of a kernel writes: 5,349 of 28 x 28.
+# Pixels of the images that one call of a kernel writes: 5,349 images of 28 x 28.
 BLOCK_PIXELS = 2**22
-# A limit to the length of lines. Those of LIBSVM's text have up to 9 bytes for each of 784 pixels.
+# The longest accepted line has this many bytes for each pixel, or BLOCK_BYTES if that is more. LIBSVM text has up to 9
+# bytes for each of 784 pixels.
 LINE_BYTES_PER_PIXEL = 64
-# Of what was found, an error shows so much.
+# An error message shows at most this many bytes of a wrong token.
 SHOWN_BYTES = 40
 
 
 class ConvertError(ValueError):
-    """A text does not hold what it should; the message names the file and the line."""
+    """A text is invalid; the message names the file and, if possible, the line."""
 
 
 def convert(
@@ -53,20 +54,20 @@ def convert(
     text_format: str | None = None,
     progress: Progress | None = None,
 ) -> int:
-    r"""Convert a set from text to two IDX files: both whole, or what was there before.
+    r"""Convert a set from text to two IDX files; if an error occurs, existing files stay unchanged.
 
-    The text is read as a stream, plain or compressed with gzip, bzip2 or xz, which is told by its first bytes. Memory
-    is some 20 MB, however long it is.
+    The text is read as a stream, plain or compressed with gzip, bzip2 or xz; its first bytes tell the compression. The
+    conversion needs about 20 MB of memory for a text of any length.
 
     Parameters
     ----------
     source : str or os.PathLike
-        A regular file: LIBSVM's text, or Kaggle's CSV with or without its first line of names. Labels and pixels are
-        integers from 0 to 255. Lines that are empty are skipped.
+        A regular file: LIBSVM text, or Kaggle CSV with or without its first line of names. Labels and pixels are
+        integers from 0 to 255. Empty lines are skipped.
     images : str or os.PathLike
-        Where the images go, as uint8 of shape (num_examples, *shape).
+        The file for the images, as uint8 of shape (num_examples, *shape).
     labels : str or os.PathLike
-        Where the labels go, as uint8 of shape (num_examples,).
+        The file for the labels, as uint8 of shape (num_examples,).
     shape : tuple of int, default (28, 28)
         Rows and columns of an image.
     text_format : {"libsvm", "csv"}, optional
@@ -82,10 +83,10 @@ def convert(
     Raises
     ------
     TypeError, ValueError
-        If `shape` or `text_format` is not as above.
+        If `shape` or `text_format` is invalid.
     ConvertError
-        A ValueError: at the first line that is not as above, with its number; for a damaged compressed stream; if there
-        are no examples.
+        A ValueError: for the first invalid line, with its number; for a damaged compressed stream; for a text without
+        examples.
     OSError
         If a file cannot be read or written.
 
@@ -110,7 +111,7 @@ def convert(
     count = 0
     with open(source, "rb") as file, replacing(images) as image_file, replacing(labels) as label_file:
         size = os.fstat(file.fileno()).st_size
-        # How many there are is known at the end: then the headers are written once more.
+        # The number of examples is known only at the end. Then the headers are written again.
         image_file.write(idx_header(UINT8, (0, *shape)))
         label_file.write(idx_header(UINT8, (0,)))
         for X, y in read_examples(file, text_format, math.prod(shape)):
@@ -129,7 +130,7 @@ def convert(
 
 
 def format_of(source: str | os.PathLike) -> str:
-    """Return the format that the name of a file tells."""
+    """Return the format that the name of a file implies."""
     path = Path(source)
     if path.suffix in COMPRESSED_SUFFIXES:
         path = path.with_suffix("")
@@ -139,7 +140,7 @@ def format_of(source: str | os.PathLike) -> str:
 def read_examples(
     file: BufferedReader, text_format: str, num_pixels: int
 ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-    """Yield the images, (count, num_pixels), and labels of a text, some at a time, in memory that is used again."""
+    """Yield images, (count, num_pixels), and labels of a text in blocks; each block reuses the same memory."""
     read, token = FORMATS[text_format]
     images = np.empty((max(1, BLOCK_PIXELS // num_pixels), num_pixels), np.uint8)
     labels = np.empty(len(images), np.uint8)
@@ -157,14 +158,14 @@ def read_examples(
 
 
 def read_lines(file: BufferedReader, longest: int) -> Iterator[bytes]:
-    """Yield the inflated text in blocks of whole lines, the last one with a newline even if the file has none there."""
+    """Yield the decompressed text in blocks of whole lines; add a newline to the last line if it has none."""
     stream = bz2.BZ2File(file) if file.peek(len(BZIP2_MAGIC)).startswith(BZIP2_MAGIC) else decompressed(file)
     rest = b""
     while True:
         try:
             data = stream.read(BLOCK_BYTES)
         except (*DAMAGED_STREAM_ERRORS, OSError) as error:
-            # bz2 says "invalid data" by an OSError without a number; those with one are of the disk.
+            # For damaged data, bz2 raises an OSError without errno. An OSError with errno is an error of the disk.
             if getattr(error, "errno", None) is not None:
                 raise
             raise ConvertError(f"{file.name}: found a damaged compressed stream ({error}), need a whole one") from error
@@ -183,14 +184,14 @@ def read_lines(file: BufferedReader, longest: int) -> Iterator[bytes]:
 
 
 def head_size(block: bytes) -> int:
-    """Return the size of a first line of names, which begins with "label"; 0 if the first line is none."""
+    """Return the size of the first line if it is a line of names, which begins with "label"; otherwise 0."""
     line, newline, _ = block.partition(b"\n")
     name = line.partition(b",")[0].strip(b' "').lower()
     return len(line) + len(newline) if name == b"label" else 0
 
 
 def complaint(block: bytes, position: int, token: re.Pattern, wrong: int, num_pixels: int) -> str:
-    """Return what was found at a position, and what is accepted there."""
+    """Return the message of an error: the token found at a position, and the tokens that are accepted there."""
     if wrong == kernels.COLUMNS:
         columns = block.count(b",", position, block.index(b"\n", position)) + 1
         return f"found {columns} columns, need {num_pixels + 1}: a label and {num_pixels} pixels"

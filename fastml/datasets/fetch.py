@@ -1,8 +1,8 @@
-"""Fetch a published set over HTTPS and put it under MNIST's four file names.
+"""Fetch a published set over HTTPS and store it under MNIST's four file names.
 
-pooch finds the cache directory, knows a file that is there already by its digest, downloads to a temporary name, and
-renames what has the right digest. Added to that: a limit to the size while data arrive, HTTPS alone, also after a
-redirect, and the next address when one fails.
+pooch finds the cache directory, recognises a downloaded file by its digest, downloads to a temporary name, and renames
+a file with the right digest. This module adds a limit on the size during a download, allows only HTTPS, also after a
+redirect, and tries the next address when one fails.
 """
 
 import gzip
@@ -29,30 +29,32 @@ except ImportError as error:
     raise ImportError("fetching a set needs pooch: pip install 'fastml[fetch]'") from error
 
 SCHEME = "https://"
-# Without a byte for so long, a server is taken to be gone.
+# A download fails if the server sends no byte for this long.
 TIMEOUT_SECONDS = 30
 CHUNK_BYTES = 2**16
 # Bounds the memory of unpacking: EMNIST byclass has 547 MB of training images.
 BLOCK_EXAMPLES = 10_000
-# Says which set a directory holds: all of them come under the same names.
+# The name of a file that records which set a directory holds: all sets have the same file names.
 RECORD = "fetched-set.txt"
 
 
 def fetch(name: str, directory: str | os.PathLike | None = None, *, progress: Progress | None = None) -> Path:
     """Fetch a set into a directory, as four plain IDX files that `load_mnist` reads.
 
-    What arrives is kept only with the published SHA-256 digest, and stays in the cache directory of the user, so that
-    it is downloaded once. A set that `directory` holds already is not touched. EMNIST's images, published with rows and
-    columns exchanged, are put upright; of QMNIST's labels the class is taken, and its test set has all 60,000 examples.
+    A download is kept only if it has the published SHA-256 digest. The download stays in the user's cache directory, so
+    each file is downloaded only once. A set that `directory` holds already is not changed. EMNIST's images, published
+    with rows and columns exchanged, are transposed. Of QMNIST's labels only the class is kept; QMNIST's test set has
+    all 60,000 examples.
 
     Parameters
     ----------
     name : str
         One of `fastml.datasets.sources.SETS`.
     directory : str or os.PathLike, optional
-        Where to; made if it is not there. By default a directory of that name in the cache directory of the user.
+        The directory to write to; created if it is missing. By default a directory with the name of the set, in the
+        user's cache directory.
     progress : callable, optional
-        Called as ``progress(done, total)``, in bytes, while a file arrives.
+        Called as ``progress(done, total)``, in bytes, while a file is downloaded.
 
     Returns
     -------
@@ -66,9 +68,9 @@ def fetch(name: str, directory: str | os.PathLike | None = None, *, progress: Pr
     FileExistsError
         If `directory` holds data under MNIST's names that are not known to be this set.
     IdxError
-        If a file with the right digest does not hold what it should.
+        If a file with the right digest has unexpected content.
     OSError
-        If no address gave the right file, with what each of them said, or if a file cannot be written.
+        If no address provides the right file; the message has the error of each address. If a file cannot be written.
 
     Examples
     --------
@@ -100,12 +102,12 @@ def place(name: str, directory: str | os.PathLike | None) -> Path:
 
 
 def cache() -> Path:
-    """Return the directory for what can be fetched again."""
+    """Return the user's cache directory, for downloads and sets."""
     return Path(pooch.os_cache("fastml"))
 
 
 def missing(name: str, directory: Path) -> dict[str, Source]:
-    """Return the files of the set that are not in the directory; refuse a directory with other data."""
+    """Return the files of the set that are not in the directory; reject a directory with other data."""
     files = SETS[name]
     there = {file for file in files if (directory / file).exists()}
     record = directory / RECORD
@@ -117,7 +119,7 @@ def missing(name: str, directory: Path) -> dict[str, Source]:
 
 
 def download(wish: Download, progress: Progress | None) -> Path:
-    """Return the path of a download, which comes from the first address that gives the right bytes."""
+    """Return the path of a download; try its addresses until one provides the right file."""
     path = cache() / "downloads" / wish.name
     failures = []
     for url in wish.urls:
@@ -134,7 +136,7 @@ def download(wish: Download, progress: Progress | None) -> Path:
 def limited(size: int, progress: Progress | None) -> Callable[[str, str, object], None]:
     """Return a downloader for pooch that stops beyond size bytes.
 
-    Not pooch's own: it calls `requests.get`, which follows redirects to HTTP, and writes whatever comes.
+    pooch's own downloader follows redirects to HTTP and has no limit on the size.
     """
 
     def write(url: str, path: str, _pooch: object) -> None:
@@ -145,7 +147,7 @@ def limited(size: int, progress: Progress | None) -> Callable[[str, str, object]
             open(path, "wb") as file,
         ):
             response.raise_for_status()
-            # As the file lies on the server: some say of a .gz that it is a page to be inflated.
+            # The bytes are not decoded: some servers declare a .gz file as a page with gzip encoding.
             for chunk in response.raw.stream(CHUNK_BYTES, decode_content=False):
                 done += len(chunk)
                 if done > size:
@@ -160,18 +162,18 @@ def limited(size: int, progress: Progress | None) -> Callable[[str, str, object]
 
 
 def session() -> requests.Session:
-    """Return a session that knows no scheme but HTTPS, so that a redirect cannot lead to another."""
+    """Return a session that supports only HTTPS, so that a redirect to another scheme fails."""
     http = requests.Session()
     https = http.get_adapter(SCHEME)
     http.adapters.clear()
     http.mount(SCHEME, https)
-    # Nor is it to be deflated on the way.
+    # Ask the server not to compress the transfer.
     http.headers["Accept-Encoding"] = "identity"
     return http
 
 
 def unpack(archive: Path, source: Source, path: Path) -> None:
-    """Write the elements of a download to an IDX file, a block of examples at a time, as uint8, images upright."""
+    """Write the elements of a download to an IDX file as uint8, a block of examples at a time, with upright images."""
     count, *shape = source.shape
     dtype = np.dtype(">i4" if len(shape) == 1 else "u1")
     example_bytes = math.prod(shape) * dtype.itemsize
@@ -197,7 +199,7 @@ def unpack(archive: Path, source: Source, path: Path) -> None:
 
 @contextmanager
 def inflated(archive: Path, member: str | None) -> Iterator[BinaryIO]:
-    """Open a gzip file, or a member of a zip archive that is one, as a stream; nothing is unpacked to a path."""
+    """Open a gzip file, or a gzip member of a zip archive, as a decompressed stream, without writing a file."""
     with ExitStack() as stack:
         compressed = stack.enter_context(open(archive, "rb"))
         if member is not None:
@@ -206,6 +208,6 @@ def inflated(archive: Path, member: str | None) -> Iterator[BinaryIO]:
 
 
 def check(found: bytes | int, needed: bytes | int, archive: Path) -> None:
-    """Refuse what is not as published: a header, a number of bytes, or the end."""
+    """Reject a header, a number of bytes or an end of data that differs from the published one."""
     if found != needed:
         raise IdxError(f"{archive}: found {found!r}, need {needed!r} to be the set as published")

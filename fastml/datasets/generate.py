@@ -1,4 +1,4 @@
-"""Large MNIST: MNIST's four files with as many training images as wanted, deformed from the 60,000."""
+"""Large MNIST: MNIST's four files with any number of training images, deformed from the 60,000 originals."""
 
 import errno
 import os
@@ -21,14 +21,16 @@ from .mnist import IMAGES, LABELS, load_mnist
 SIDE = 28
 UINT8 = np.dtype(np.uint8)
 LARGEST_COUNT = 2**32 - 1
-# Images that are made while those before them are written, and that tell whose a part of a file is: 25.7 MB.
+# Images of a piece, 25.7 MB. One piece is made while the piece before it is written. The last PIECE images of a file
+# tell which series it belongs to.
 PIECE = 2**15
 
 
 class Series:
-    """The training images of large MNIST: the 60,000 first, then deformations of them, image k of original k % 60,000.
+    """The training images of large MNIST: the 60,000 originals, then image k as a deformation of original k % 60,000.
 
-    A file of them is the header and the images in a row, so any beginning of it tells how many images it holds.
+    A file of the series has a header and then the images, so the size of an incomplete file tells how many images the
+    file holds.
     """
 
     def __init__(self, originals: NDArray[np.uint8], count: int, seed: int):
@@ -37,7 +39,7 @@ class Series:
         self.size = self.place(count)
 
     def place(self, number: int) -> int:
-        """Return where in the file an image begins."""
+        """Return the position in the file at which an image begins."""
         return len(self.header) + number * SIDE * SIDE
 
     def make(self, start: int, stop: int, out: NDArray[np.uint8]) -> None:
@@ -47,12 +49,12 @@ class Series:
         deform(self.originals, np.arange(start + kept, stop), self.seed, out[kept:])
 
     def is_whole(self, path: Path) -> bool:
-        """Tell whether a file holds all images, of this count and seed."""
+        """Return whether a file holds all images of this series."""
         with open(path, "rb", buffering=0) as file:
             return os.fstat(file.fileno()).st_size == self.size and self.count_made(file) == self.count
 
     def count_made(self, file: FileIO) -> int:
-        """Return how many images a file holds, 0 if it is of another count or seed: the header and the end tell."""
+        """Return how many images a file holds; 0 if its header or its last images are those of another series."""
         made = min((file.seek(0, os.SEEK_END) - len(self.header)) // (SIDE * SIDE), self.count)
         file.seek(0)
         if made <= 0 or file.read(len(self.header)) != self.header:
@@ -65,20 +67,20 @@ class Series:
 
 
 def generate_mnist(directory: str | os.PathLike, count: int, seed: int = 0, progress: Progress | None = None) -> None:
-    """Write MNIST's four files with any number of training images: the 60,000, then deformations of them.
+    """Write MNIST's four files with any number of training images: the 60,000 originals, then deformations.
 
     Image number k is original k for k < 60,000, else original k % 60,000 as `deform` deforms it; the test set is
     MNIST's own. `load_mnist` reads the files, `open_idx` maps them.
 
-    What was interrupted, the same call goes on with: until the last image is on the disk, the training images have a
-    name that ends in ``.part``. A part of another count or seed is begun anew. Files that are there already are
-    left as they are if they hold what would be written, which for the training images is told by the last 32,768 of
-    them; if they hold anything else, they are refused.
+    After an interrupt, the same call continues the work: until the last image is on the disk, the name of the file of
+    training images ends in ``.part``. A ``.part`` file of another count or seed is overwritten. Existing files are kept
+    if they hold the data that would be written; of the training images only the last 32,768 are compared. Existing
+    files with other data are rejected.
 
     Parameters
     ----------
     directory : str or os.PathLike
-        Where to; it is made if only itself is missing.
+        The directory to write to; created if it is missing. Its parent must exist.
     count : int
         Training images, from 1 to 2**32 - 1, 784 bytes each: 8,100,000 of them take 6.4 GB.
     seed : int
@@ -89,11 +91,11 @@ def generate_mnist(directory: str | os.PathLike, count: int, seed: int = 0, prog
     Raises
     ------
     TypeError, ValueError
-        For a count or a seed that is not as above.
+        If count or seed is invalid.
     FileExistsError
-        If one of the files is there and holds something else.
+        If one of the files exists and holds other data.
     BlockingIOError
-        If another process is writing there.
+        If another process is writing to the directory.
     OSError
         If the disk has not enough space, or the files cannot be written.
 
@@ -134,7 +136,8 @@ def generate_mnist(directory: str | os.PathLike, count: int, seed: int = 0, prog
             lock(file.fileno(), part)
             complete(file, series, progress)
             write_all(directory, missing)
-        # Last, so that where the images are, all is; and closed, as not every system renames what is open.
+        # The file of images is renamed last, so that its name means that the set is complete. The file is closed
+        # before, because some systems cannot rename open files.
         os.replace(part, path)
 
 
@@ -145,13 +148,13 @@ def write_all(directory: Path, arrays: dict[str, NDArray[np.uint8]]) -> None:
 
 
 def refuse_unless(same: bool, path: Path) -> None:
-    """Refuse to go on where a file is that does not hold the same as would be written."""
+    """Reject an existing file that does not hold the same data as would be written."""
     if not same:
         raise FileExistsError(f"{path} is there and holds something else; move it away, or choose another directory")
 
 
 def check_space(directory: Path, part: Path, size: int) -> None:
-    """Refuse a number of bytes that the disk has no space for; a part that is there counts as space."""
+    """Reject a number of bytes that is too large for the disk; the size of an existing part counts as free space."""
     free = shutil.disk_usage(directory if directory.is_dir() else directory.parent).free
     if part.exists():
         free += part.stat().st_size
@@ -161,7 +164,7 @@ def check_space(directory: Path, part: Path, size: int) -> None:
 
 
 def complete(file: FileIO, series: Series, progress: Progress | None) -> None:
-    """Append what a part lacks of the series; the next piece is made while one is written."""
+    """Append the missing images of the series to a part; each piece is made while the piece before is written."""
     pieces = np.empty((2, PIECE, SIDE, SIDE), np.uint8)
     made = series.count_made(file)
     file.truncate(series.place(made) if made else 0)
@@ -181,7 +184,7 @@ def complete(file: FileIO, series: Series, progress: Progress | None) -> None:
 
 
 def append(file: FileIO, data: bytes | NDArray[np.uint8]) -> None:
-    """Append bytes to a file, and onto the disk: what is behind them later can't be there without them."""
+    """Append bytes to a file and flush them to the disk, so that later bytes never reach the disk before them."""
     rest = memoryview(data).cast("B")
     try:
         while rest:

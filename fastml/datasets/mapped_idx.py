@@ -1,4 +1,4 @@
-"""Map IDX files that may be larger than memory; compressed ones are unpacked beside themselves first."""
+"""Map IDX files that may be larger than memory; compressed files are first unpacked in their directory."""
 
 import errno
 import math
@@ -27,14 +27,14 @@ SUFFIXES = (".gz", ".xz")
 
 
 def open_idx(path: str | os.PathLike, *, progress: Progress | None = None) -> np.memmap:
-    """Map an IDX file, read-only: an array that may be larger than memory, read as it is used.
+    """Map an IDX file into memory, read-only; the array may be larger than memory.
 
-    The operating system reads a page of the file when an element on it is used, and drops it when it needs the memory.
-    Reshaping copies nothing: images of shape (count, 28, 28) become rows for the epoch functions with
-    ``images.reshape(len(images), 784)``, which still is the map.
+    The operating system reads a page of the file when one of its elements is used, and drops the page when memory runs
+    short. Reshaping copies nothing: ``images.reshape(len(images), 784)`` makes rows for the epoch functions from images
+    of shape (count, 28, 28), and the rows are still mapped.
 
-    A file that is compressed with gzip or xz, and named so, is unpacked first, once: beside it, under its name without
-    ``.gz`` or ``.xz``. The unpacked file is whole or not there at all; if it is there already, it is mapped.
+    A file that is compressed with gzip or xz is first unpacked in its directory, under its name without ``.gz`` or
+    ``.xz``. The unpacked file is complete or does not exist. An existing unpacked file is mapped, not unpacked again.
 
     Parameters
     ----------
@@ -46,22 +46,22 @@ def open_idx(path: str | os.PathLike, *, progress: Progress | None = None) -> np
     Returns
     -------
     memmap
-        The elements in the shape of the header, which may be ``()``, as they lie in the file: uint8, int8, or
+        The elements in the shape of the header, which may be ``()``, as stored in the file: uint8, int8, or
         big-endian int16, int32, float32 or float64, not always aligned. C-contiguous and read-only.
 
     Raises
     ------
     IdxError
-        For what `read_idx` refuses, or if a file is compressed but its name does not end so, or if the file that it
-        would be unpacked to is there with another dtype or shape.
+        For a file that `read_idx` rejects; if the name of a compressed file does not end in ``.gz`` or ``.xz``; if the
+        unpacked file exists with another dtype or shape.
     OSError
-        If the file is missing or cannot be mapped, or unpacked: the free space on the disk is looked at before.
+        If the file is missing or cannot be mapped, or if the disk has no space to unpack it.
 
     Notes
     -----
-    While it is mapped, the file must not get shorter: using an element that is no longer there ends the process, by the
-    signal SIGBUS. So never rewrite it in place. Write another file and rename it, as `write_idx` does: then the map
-    keeps the old one.
+    A mapped file must not get shorter: the use of an element beyond the end of the file kills the process with the
+    signal SIGBUS. So never rewrite a mapped file in place. Write a new file and rename it, as `write_idx` does: the map
+    then keeps the old content.
 
     Examples
     --------
@@ -97,29 +97,29 @@ def open_idx(path: str | os.PathLike, *, progress: Progress | None = None) -> np
 
 
 def open_or_read_idx(path: str | os.PathLike, most: int, progress: Progress | None = None) -> np.ndarray:
-    """Read a compressed file whose header claims up to `most` bytes into memory, and map any other."""
+    """Read a compressed file into memory if its header claims at most `most` bytes; map any other file."""
     name = os.fspath(path)
     with open(name, "rb") as file, decompressed(file) as stream:
         try:
             dtype, shape = read_header(stream, name)
         except DAMAGED_STREAM_ERRORS:
-            return read_idx(path)  # which says what is wrong
+            return read_idx(path)  # its error describes the damage
         if stream is not file and math.prod(shape) * dtype.itemsize <= most:
             return read_idx(path)
     return open_idx(path, progress=progress)
 
 
 def _map(file: BinaryIO, header: tuple[np.dtype, tuple[int, ...]], name: str) -> np.memmap:
-    """Return the elements of a plain file, whose header was read, as a map."""
+    """Return the elements of a plain file as a map; the header of the file has been read."""
     dtype, shape = header
     claimed, offset = math.prod(shape) * dtype.itemsize, file.tell()
     check_size(os.fstat(file.fileno()).st_size - offset, claimed, dtype, shape, name)
-    # Never empty for the operating system, which maps whole pages: the header is on the first.
+    # The operating system maps whole pages. The first page has the header, so the mapping is never empty.
     return shaped(np.memmap(file, np.uint8, "r", offset, (claimed,)), dtype, shape, name)
 
 
 def _unpacked_path(name: str) -> Path:
-    """Return where a compressed file is unpacked to."""
+    """Return the path to which a compressed file is unpacked."""
     path = Path(name)
     if path.suffix not in SUFFIXES:
         raise IdxError(f"{name}: found a compressed file, to be mapped its name must end in {' or '.join(SUFFIXES)}")
@@ -129,7 +129,7 @@ def _unpacked_path(name: str) -> Path:
 def _unpack(
     stream: BinaryIO, header: tuple[np.dtype, tuple[int, ...]], name: str, unpacked: Path, progress: Progress | None
 ) -> None:
-    """Write what follows the header in a compressed file, and a header like it, to another file: all of it, or none."""
+    """Write the header and the elements of a compressed file to another file, completely or not at all."""
     dtype, shape = header
     claimed, free = math.prod(shape) * dtype.itemsize, shutil.disk_usage(unpacked.parent).free
     if claimed > free:

@@ -1,4 +1,4 @@
-"""MNIST: 70,000 handwritten digits of 28 x 28 grey pixels, from the package itself or from files of one's own."""
+"""MNIST: 70,000 handwritten digits of 28 x 28 grey pixels, from the package or from other files."""
 
 import math
 import os
@@ -18,14 +18,14 @@ from .mapped_idx import open_or_read_idx
 IMAGES = ("train-images-idx3-ubyte", "t10k-images-idx3-ubyte")
 LABELS = ("train-labels-idx1-ubyte", "t10k-labels-idx1-ubyte")
 _SUFFIXES = ("", ".gz", ".xz")
-# Compressed images of more bytes are not read into memory, but unpacked beside themselves and mapped.
+# Compressed images of more bytes are unpacked in their directory and mapped, not read into memory.
 MOST_BYTES = 1 << 27
 
 
 def parse_mnist(image_filename: str | os.PathLike, label_filename: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
     """Read images and their labels from two IDX files, with the pixels scaled to [0, 1].
 
-    The function of that name of CMU 10-714's first homework: the same arguments, the same arrays.
+    The name, the arguments and the results are those of a function of homework 0 of CMU 10-714.
 
     Parameters
     ----------
@@ -74,12 +74,13 @@ def load_mnist(
     ----------
     data_dir : str or os.PathLike, optional
         A directory that holds other data under MNIST's four names (``train-images-idx3-ubyte``,
-        ``train-labels-idx1-ubyte``, ``t10k-images-idx3-ubyte``, ``t10k-labels-idx1-ubyte``), each as it is or
-        with ``.gz`` or ``.xz``, the first of these that is there. By default, the MNIST inside the package.
+        ``train-labels-idx1-ubyte``, ``t10k-images-idx3-ubyte``, ``t10k-labels-idx1-ubyte``). Each file is
+        plain or compressed with the suffix ``.gz`` or ``.xz``; the first of these that exists is read. By default, the
+        MNIST inside the package.
     raw : bool, default False
-        Keep the pixels as uint8, 0 to 255: a quarter of the memory. Images that are not compressed are not even read,
-        but mapped, read-only: there may be more of them than memory holds. Compressed ones of more than 134 MB are
-        unpacked for that, once, beside themselves (see `fastml.datasets.open_idx`).
+        Keep the pixels as uint8, 0 to 255, in a quarter of the memory. Images that are not compressed are mapped
+        read-only, so they may be larger than memory. Compressed images of more than 134 MB are first unpacked in their
+        directory, once, and then mapped (see `fastml.datasets.open_idx`).
     progress : callable, optional
         Called as ``progress(done, total)``, in bytes, while images are unpacked.
 
@@ -113,10 +114,10 @@ def load_mnist(
         images = [stack.enter_context(as_file(_find(directory, name))) for name in IMAGES]
         labels = [stack.enter_context(as_file(_find(directory, name))) for name in LABELS]
         if raw:
-            # One after the other, in the thread that Ctrl-C comes to: unpacking may take minutes.
+            # One set after the other, in the thread that receives Ctrl-C: unpacking may take minutes.
             train, test = (_read_pixels(*paths, progress) for paths in zip(images, labels, strict=True))
         else:
-            # Inflating and dividing release the GIL: the test set is done while the training set still is at it.
+            # Decompression and division release the GIL, so the two threads load both sets at the same time.
             with ThreadPoolExecutor(max_workers=2) as pool:
                 train, test = pool.map(parse_mnist, images, labels)
     return train, test
@@ -140,7 +141,7 @@ def _read_pixels(
 
 
 def _find(directory: Traversable, name: str) -> Traversable:
-    """Return the file of that name in `directory`, plain if it is there, else compressed."""
+    """Return the file of that name in `directory`: the plain file if it exists, else a compressed file."""
     for suffix in _SUFFIXES:
         file = directory / f"{name}{suffix}"
         if file.is_file():

@@ -1,16 +1,16 @@
-"""Where the sets that `fastml fetch` knows come from: addresses, digests and sizes as others published them.
+"""The sources of the sets that `fastml fetch` knows: published addresses, digests and sizes.
 
 Every digest is the SHA-256 of a compressed file, copied from
 
 - TensorFlow Datasets, ``tensorflow_datasets/url_checksums/{mnist,fashion_mnist,kmnist,emnist}.txt``, with the sizes in
   bytes, for MNIST, Fashion-MNIST, KMNIST and EMNIST;
-- torchvision, ``torchvision/prototype/datasets/_builtin/mnist.py``, for QMNIST, whose sizes nobody published: there the
-  limit is the size of what the files hold.
+- torchvision, ``torchvision/prototype/datasets/_builtin/mnist.py``, for QMNIST. The sizes of these files are not
+  published, so the limit is the size of the decompressed data.
 
-The addresses are those of these two, of Keras (``fashion_mnist``) and of the authors, as far as they
-are HTTPS. Of KMNIST and QMNIST only one is known.
+The addresses are those of TensorFlow Datasets, torchvision, Keras (``fashion_mnist``) and the authors, if they use
+HTTPS. KMNIST and QMNIST have only one known address.
 
-What is in the files: LeCun, Cortes, Burges, "The MNIST database of handwritten digits"; Xiao, Rasul, Vollgraf,
+Descriptions of the sets: LeCun, Cortes, Burges, "The MNIST database of handwritten digits"; Xiao, Rasul, Vollgraf,
 arXiv:1708.07747 (Fashion-MNIST); Clanuwat et al., arXiv:1812.01718 (KMNIST); Yadav, Bottou, arXiv:1905.10498 (QMNIST);
 Cohen et al., arXiv:1702.05373, table II (EMNIST).
 """
@@ -24,7 +24,7 @@ FILES = (IMAGES[0], LABELS[0], IMAGES[1], LABELS[1])
 
 @dataclass(frozen=True)
 class Download:
-    """A compressed file at one or more addresses, of at most `size` bytes; `name` is its place among all downloads."""
+    """A compressed file at one or more addresses, of at most `size` bytes; `name` is its path in the download cache."""
 
     name: str
     urls: tuple[str, ...]
@@ -34,10 +34,10 @@ class Download:
 
 @dataclass(frozen=True)
 class Source:
-    """What one of the four files of a set is made from: an IDX file in gzip, by itself or as a member of a zip archive.
+    """The source of one of the four files of a set: an IDX file in gzip, alone or as a member of a zip archive.
 
-    Its shape tells what it holds: uint8 images, (count, rows, columns); uint8 labels, (count,); or QMNIST's int32
-    labels, (count, 8), the class in column 0.
+    The shape tells the content of the file: uint8 images, (count, rows, columns); uint8 labels, (count,); or QMNIST's
+    int32 labels, (count, 8), with the class in column 0.
     """
 
     download: Download
@@ -47,7 +47,7 @@ class Source:
 
 
 def _set(name: str, bases: tuple[str, ...], remotes: tuple[str, ...], *published: tuple) -> dict[str, Source]:
-    """Return the sources of a set that is published file by file: each one's shape, SHA-256 and size."""
+    """Return the sources of a set of separate files; `published` has the shape, SHA-256 and size of each file."""
     return {
         file: Source(Download(f"{name}/{remote}", tuple(base + remote for base in bases), sha256, size), shape)
         for file, remote, (shape, sha256, size) in zip(FILES, remotes, published, strict=True)
@@ -55,7 +55,7 @@ def _set(name: str, bases: tuple[str, ...], remotes: tuple[str, ...], *published
 
 
 def _emnist(name: str, train_count: int, test_count: int) -> dict[str, Source]:
-    """Return the sources of one of the sets in EMNIST's archive, which holds columns where images have rows."""
+    """Return the sources of a set in EMNIST's archive, where the images have rows and columns exchanged."""
     sources = {}
     for which, count, *files in (("train", train_count, *FILES[:2]), ("test", test_count, *FILES[2:])):
         for file, kind, shape in zip(files, ("images-idx3", "labels-idx1"), ((count, 28, 28), (count,)), strict=True):

@@ -1,297 +1,141 @@
-"""Softmax regression: the mini-batch steps of a slice, and the verdicts of a model on one.
+"""Softmax regression with few classes: a mini-batch as one worker of a team, and the verdicts of the model on a block.
 
-With a few classes a panel of columns would be mostly padding, so this is the other way round than the network: pixels
-along the vectors, classes as rows of the tile, and X is read where it lies.
-
-The pixels are cut into parts, how many their number decides, and each part has one worker, who owns its weights. Of a
-block of rows he makes the part's share of the logits (dot products of rows of X with rows of theta); then all workers
-meet, and each adds up the shares of all parts, makes of them dlogits, and steps his own part of theta by dlogits^T X.
-So workers meet once a block, and what goes from one to the other are logits alone: 4 KB for 100 rows.
+Panels of few classes would be mostly padding. So features lie along the vectors, classes are rows of a tile, and X is
+read where it lies. The features are cut into parts; each worker owns some parts of theta. Workers meet once a block,
+when all parts of the logits are there.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
-from fastml.kernels import panels
-from fastml.kernels.jit import apart, helper
-from fastml.kernels.panels import CLASSES, aligned_zeros, padded, padded_size, share
-from fastml.kernels.simd import (
-    add_dot,
-    add_outer_rows,
-    add_stored,
-    lanes_of,
-    prefetch_second,
-    store_tile,
-    zero_tile,
-)
-from fastml.kernels.softmax import (
-    BAND,
-    add_partial_logits,
-    dlogits_band,
-    judge_band,
-    scale_band,
-    softmax_band,
-    verdicts_from,
-)
-from fastml.kernels.subnormals import flush_subnormals, restore_subnormals
-from fastml.kernels.team import Team, assemble, meet, run_team, take, team_of
-from fastml.kernels.vectors import as_rows, sum_tile
+from fastml.kernels import layer, loss, panels, pattern, team
+from fastml.kernels.batches import PackedModel, judge_blocks, learn_batches
+from fastml.kernels.compile.options import helper, inlined, worker_kernel
+from fastml.kernels.input import BLOCK
+from fastml.kernels.layer import Dots
+from fastml.kernels.loss import BAND
+from fastml.kernels.panels import CLASSES, Layer
+from fastml.kernels.simd.tiles import lanes_of
+from fastml.kernels.team import Team, Tiles
+from fastml.kernels.update import Update
 
-# Rows that go through together. They are read twice, for logits and for the gradient: the second time from the cache.
-BLOCK = 128
-# The least vectors of pixels of a part, and the most parts. The sums across lanes of a part take as long as 4 vectors.
+# The least vectors of a part, and the most parts.
 PART, MOST_PARTS = 24, 8
-# Tiles of twice as many classes where there are so many: X is loaded, and converted, half as often. The dot products of
-# so many are of 2 rows at a time, of the others 4; the gradient tile is of 2 vectors of pixels.
-WIDE, VECTORS = 2 * CLASSES, 2
-
-# How many rows ahead are asked for where nothing is read twice. A block that is, asks for the next one: for every
-# second row as it makes logits, for the others as it makes the gradient: so memory has something to do all the time.
-AHEAD = 16
 
 
 class Weights(NamedTuple):
-    """theta transposed, a row for each class, padded with zeros."""
+    """theta transposed, in one panel (classes, features) that is padded with zeros, and the number of its parts."""
 
-    theta: NDArray
+    theta: Layer
+    parts: int
     num_classes: int
 
 
-class Scratch(NamedTuple):
-    """Memory for a block: each part's share of the logits, the logits of each worker; the gradient of many blocks.
+class Memory(NamedTuple):
+    """Memory for the batches of a slice, or for the blocks that are judged."""
 
-    There are two of partial, so that who is early doesn't write what others still read; to judge, one a worker.
-    """
-
-    order: NDArray
-    partial: NDArray
-    logits: NDArray
-    gradient: NDArray
+    partial: NDArray  # (2, bands, parts, classes, BAND): for even and odd blocks; to judge (workers, ...)
+    dlogits: NDArray  # (workers, bands, classes, BAND)
+    order: NDArray[np.int64]  # (BLOCK,): 0, 1, 2, ...
+    block_rows: int
+    blocks: int  # of a whole batch
     team: Team
 
 
-def row_multiple(dtype: DTypeLike) -> int:
-    """Return what the number of columns of X must be a multiple of: a vector of theta's dtype."""
-    return panels.lanes(dtype)
+@inlined
+def step(batch, weights, memory, verdicts, worker):
+    """Train theta on one mini-batch, as one worker."""
+    examples, theta, size = batch.examples, weights.theta, memory.block_rows
+    dlogits, first, last = memory.dlogits[worker.number], *team.share(weights.parts, worker.number, worker.count)
+    for start in range(batch.start, batch.stop, size):
+        stop = min(start + size, batch.stop)
+        rows, labels = examples.rows[start:stop], examples.labels[start:stop]
+        partial = memory.partial[(batch.number * memory.blocks + (start - batch.start) // size) % 2]
+        dots, groups = (
+            Dots(examples.X, rows, examples.rows[stop : stop + size], 2),
+            Tiles(0, 0, pattern.groups_of(rows.size)),
+        )
+        for part in range(first, last):
+            layer.logits(theta.weights[0], dots, groups, features_of(weights, part, part + 1), partial, part)
+        team.meet(worker)
+        some = loss.verdicts_from(verdicts, start)
+        bands = partial, dlogits
+        loss.make_dlogits(bands, examples.scale, labels, memory.order, weights.num_classes, some, worker)
+        # Logits are scaled, not X: so the gradient is scaled as well.
+        update = Update(batch.rate * examples.scale, start == batch.start, stop == batch.stop)
+        features = features_of(weights, first, last)
+        layer.logits_gradient(theta, 0, dots, dlogits, features, update)
 
 
-def as_read(X: NDArray) -> NDArray:
-    """Return X as the kernels read it: as it is."""
-    return X
-
-
-def pack(dtype: DTypeLike, theta: NDArray) -> Weights:
-    """Return the weights transposed."""
-    input_dim, num_classes = theta.shape
-    packed = aligned_zeros((padded(num_classes, CLASSES), padded(input_dim, panels.lanes(dtype))), dtype)
-    packed[:num_classes, :input_dim] = theta.T
-    return Weights(packed, num_classes)
-
-
-def unpack(packed: Weights, theta: NDArray) -> None:
-    """Write packed weights back to theta, in place."""
-    theta[...] = packed.theta[: packed.num_classes, : theta.shape[0]].T
-
-
-def scratch(batch: int, workers: int, learn: bool, packed: Weights, x_dtype: DTypeLike) -> Scratch:
-    """Return memory for a number of workers, whose batches have up to batch rows; it is the same for any X."""
-    (classes, pixels), dtype = packed.theta.shape, packed.theta.dtype
-    parts = min(max(pixels // panels.lanes(dtype) // PART, 1), MOST_PARTS)
-    block = classes, BAND
-    return Scratch(
-        order=np.arange(BLOCK),
-        partial=aligned_zeros((2 if learn else workers, parts, BLOCK // BAND, *block), dtype),
-        logits=aligned_zeros((workers, BLOCK // BAND, *block), dtype),
-        gradient=aligned_zeros((classes, pixels if learn and batch > BLOCK else 0), dtype),
-        team=team_of(workers),
-    )
-
-
-def dot_tiles(rows, classes):
-    """Make the dot products of a number of rows with a number of classes."""
-
-    @helper
-    def dot_tiles(X, group, asked, theta, first, last, k, band, i):
-        """Write band[k:, i:] = theta[k:] X[group], of pixels first to last; ask for those of two other rows."""
-        tile = zero_tile(rows, classes, theta)
-        for j in range(first, last, lanes_of(theta)):
-            for r in range(2):
-                prefetch_second(X, asked[r], j)
-            tile = add_dot(tile, X, group, theta, k, j)
-        sum_tile(tile, band, k, i)
-
-    return dot_tiles
-
-
-dot_wide_tiles, dot_narrow_tiles = dot_tiles(2, WIDE), dot_tiles(4, CLASSES)
+@inlined
+def judge(examples, rows, weights, memory, verdicts, worker):
+    """Write the verdicts of the model on a block, as one worker."""
+    partial, dlogits = memory.partial[worker.number], memory.dlogits[worker.number]
+    start, stop, following = rows
+    ahead = examples.rows[following : following + memory.block_rows]
+    dots, groups = Dots(examples.X, examples.rows[start:stop], ahead, 1), Tiles(0, 0, pattern.groups_of(stop - start))
+    for part in range(weights.parts):
+        layer.logits(weights.theta.weights[0], dots, groups, features_of(weights, part, part + 1), partial, part)
+    labels, bands = examples.labels[start:stop], (partial, dlogits)
+    loss.judge_block(bands, examples.scale, labels, memory.order, weights.num_classes, verdicts)
 
 
 @helper
-def pair(rows, i, every):
-    """Return rows i and i + 1, or row i twice if only every second is wanted; behind the last row it comes again."""
-    return rows[min(i, rows.size - 1)], rows[min((i + 1) // every * every, rows.size - 1)]
+def features_of(weights, first, last):
+    """Return the first feature, and the end, of parts first to last."""
+    lanes = lanes_of(weights.theta.weights)
+    vectors = weights.theta.weights.shape[2] // lanes
+    return vectors * first // weights.parts * lanes, vectors * last // weights.parts * lanes
 
 
-@helper
-def compute_logits(X, rows, ahead, every, theta, first, last, partial):
-    """Write what pixels first to last add to the logits of X[rows]; ask for every row, or every second, ahead."""
-    for i in range(0, rows.size, 4):
-        band, at = partial[i // BAND], i % BAND
-        (a, b), (c, d) = pair(rows, i, 1), pair(rows, i + 2, 1)
-        asked, more = (a, b), (c, d)
-        if i < ahead.size:
-            asked, more = pair(ahead, i, every), pair(ahead, i + 2, every)
-        k = 0
-        while k + WIDE <= theta.shape[0]:
-            dot_wide_tiles(X, (a, b), asked, theta, first, last, k, band, at)
-            dot_wide_tiles(X, (c, d), more, theta, first, last, k, band, at + 2)
-            k += WIDE
-        if k < theta.shape[0]:
-            dot_narrow_tiles(X, (a, b, c, d), asked, theta, first, last, k, band, at)
+@worker_kernel
+def learn_softmax_regression(examples, descent, weights, memory, verdicts, number, workers):
+    """Train softmax regression on a slice, as one worker."""
+    learn_batches(step, examples, descent, weights, memory, verdicts, number, workers)
 
 
-def outer_tiles(classes, vectors):
-    """Make the gradient of a number of classes and vectors of pixels."""
-
-    @helper
-    def outer_tiles(X, rows, ahead, dlogits, k, j, total):
-        """Update total[k:, j:] += dlogits[k:] X[rows, j:]; ask for these pixels of every second row ahead."""
-        tile = zero_tile(classes, vectors, total)
-        bands = as_rows(dlogits, BAND)
-        for i in range(rows.size):
-            asked = ahead[i | 1] if i | 1 < ahead.size else rows[i]
-            prefetch_second(X, asked, j + i % vectors * lanes_of(total))
-            tile = add_outer_rows(tile, bands, i // BAND * total.shape[0] + k, i % BAND, X, rows[i], j)
-        store_tile(add_stored(tile, total, k, j), total, k, j)
-
-    return outer_tiles
+@worker_kernel
+def judge_softmax_regression(examples, weights, memory, verdicts, number, workers):
+    """Write the verdicts of softmax regression on a slice, as one worker."""
+    judge_blocks(judge, examples, weights, memory, verdicts, number, workers)
 
 
-wide_pairs, wide_singles = outer_tiles(WIDE, VECTORS), outer_tiles(WIDE, 1)
-narrow_pairs, narrow_singles = outer_tiles(CLASSES, VECTORS), outer_tiles(CLASSES, 1)
+class SoftmaxRegression(PackedModel):
+    """Softmax regression with few classes in the form of the kernels."""
 
+    kernels = learn_softmax_regression, judge_softmax_regression
 
-@helper
-def add_gradient(X, rows, ahead, dlogits, first, last, total):
-    """Update total += dlogits X[rows], of pixels first to last."""
-    lanes, classes = lanes_of(total), total.shape[0]
-    whole = first + (last - first) // (VECTORS * lanes) * VECTORS * lanes
-    k = 0
-    while k + WIDE <= classes:
-        for j in range(first, whole, VECTORS * lanes):
-            wide_pairs(X, rows, ahead, dlogits, k, j, total)
-        if whole < last:
-            wide_singles(X, rows, ahead, dlogits, k, whole, total)
-        k += WIDE
-    if k < classes:
-        for j in range(first, whole, VECTORS * lanes):
-            narrow_pairs(X, rows, ahead, dlogits, k, j, total)
-        if whole < last:
-            narrow_singles(X, rows, ahead, dlogits, k, whole, total)
+    def __init__(self, theta: NDArray):
+        input_dim, num_classes = theta.shape
+        self.dtype = theta.dtype.newbyteorder("=")
+        features = panels.padded(input_dim, panels.lanes(self.dtype))
+        packed = panels.aligned_zeros((1, panels.padded(num_classes, CLASSES), features), self.dtype)
+        packed[0, :num_classes, :input_dim] = theta.T
+        vectors = features // panels.lanes(self.dtype)
+        layer = Layer(packed, packed, np.array([0, vectors]), np.zeros((0, 0), np.int64))
+        self.weights = Weights(layer, min(max(vectors // PART, 1), MOST_PARTS), num_classes)
+        self.column_multiple = panels.lanes(self.dtype)
 
+    def unpack(self, theta: NDArray) -> None:
+        """Write the weights to theta, in place."""
+        theta[...] = self.weights.theta.weights[0, : self.weights.num_classes, : len(theta)].T
 
-@helper
-def part_begin(part, parts, theta):
-    """Return the pixel at which a part begins."""
-    return theta.shape[1] // lanes_of(theta) * part // parts * lanes_of(theta)
+    def as_read(self, X: NDArray) -> NDArray:
+        """Return X as the kernels read it: as it is."""
+        return X
 
-
-@helper
-def judge(X, rows, labels, scale, weights, scratch, verdicts, worker):
-    """Write the verdicts on blocks of rows, until no block is left."""
-    theta, partial, logits = weights.theta, scratch.partial[worker], scratch.logits[worker]
-    parts, number = partial.shape[0], take(scratch.team)
-    while number * BLOCK < rows.size:
-        start, number = number * BLOCK, take(scratch.team)
-        block, ahead = rows[start : start + BLOCK], rows[start + AHEAD : start + BLOCK + AHEAD]
-        for p in range(parts):
-            begin, end = part_begin(p, parts, theta), part_begin(p + 1, parts, theta)
-            compute_logits(X, block, ahead, 1, theta, begin, end, partial[p])
-        bands = padded_size(block.size, BAND) // BAND
-        add_partial_logits(partial, 0, bands, logits)
-        for b in range(bands):
-            scale_band(logits[b], scale)
-            some = verdicts_from(verdicts, start)
-            judge_band(logits[b], weights.num_classes, labels[start:], scratch.order, b * BAND, block.size, some)
-
-
-@helper
-def learn_block(X, rows, labels, ahead, rate, scale, weights, scratch, turn, total, verdicts, worker, workers):
-    """Update a worker's parts of total += -rate * dlogits^T X for a block, and write verdicts if any are wanted."""
-    theta, partial, logits = weights.theta, scratch.partial[turn % 2], scratch.logits[worker]
-    parts = partial.shape[0]
-    first, last = share(parts, worker, workers)
-    for p in range(first, last):
-        begin, end = part_begin(p, parts, theta), part_begin(p + 1, parts, theta)
-        compute_logits(X, rows, ahead, 2, theta, begin, end, partial[p])
-    meet(scratch.team, worker, workers)
-    bands = padded_size(rows.size, BAND) // BAND
-    add_partial_logits(partial, 0, bands, logits)
-    for b in range(bands):
-        scale_band(logits[b], scale)
-        if verdicts.losses.size and b % workers == worker:
-            judge_band(logits[b], weights.num_classes, labels, scratch.order, b * BAND, rows.size, verdicts)
-        else:
-            softmax_band(logits[b], weights.num_classes)
-        end = min((b + 1) * BAND, rows.size)
-        dlogits_band(logits[b], labels, scratch.order, b * BAND, end, rate * scale, weights.num_classes)
-    begin, end = part_begin(first, parts, theta), part_begin(last, parts, theta)
-    add_gradient(X, rows, ahead, logits, begin, end, total)
-
-
-@apart
-def work(X, rows, labels, batch, rate, short_rate, scale, learn, weights, scratch, verdicts, worker, workers):
-    """Do a worker's part of a slice."""
-    if not assemble(scratch.team, workers):
-        return
-    control = flush_subnormals()
-    if not learn:
-        judge(X, rows, labels, scale, weights, scratch, verdicts, worker)
-        restore_subnormals(control)
-        return
-    theta, gradient, parts = weights.theta, scratch.gradient, scratch.partial.shape[1]
-    first, last = share(parts, worker, workers)
-    begin, end = part_begin(first, parts, theta), part_begin(last, parts, theta)
-    turn = 0
-    for start in range(0, rows.size, batch):
-        stop = min(start + batch, rows.size)
-        factor = rate if stop - start == batch else short_rate
-        # Of many blocks the gradients are added up before theta changes.
-        is_one = stop - start <= BLOCK
-        if not is_one:
-            gradient[:, begin:end] = 0
-        for at in range(start, stop, BLOCK):
-            until = min(at + BLOCK, stop)
-            learn_block(
-                X,
-                rows[at:until],
-                labels[at:until],
-                rows[until : until + BLOCK],
-                factor,
-                scale,
-                weights,
-                scratch,
-                turn,
-                theta if is_one else gradient,
-                verdicts_from(verdicts, at),
-                worker,
-                workers,
-            )
-            turn += 1
-        if not is_one:
-            for k in range(theta.shape[0]):
-                for j in range(begin, end):
-                    theta[k, j] += gradient[k, j]
-    restore_subnormals(control)
-
-
-def run(X, rows, labels, batch, rate, short_rate, scale, learn, workers, weights, scratch, verdicts):
-    """Step theta, in place, over the mini-batches of X[rows], with the given number of workers.
-
-    Write verdicts on X[rows] as well, each those of theta before the step, unless verdicts are empty; without learn,
-    write nothing else.
-    """
-    arguments = X, rows, labels, batch, rate, short_rate, scale, learn, weights, scratch, verdicts
-    run_team(work, scratch.team, workers, arguments)
+    def reserve(self, batch: int, workers: int, learn: bool) -> None:
+        """Reserve memory for workers and batches of up to batch rows, or to judge."""
+        classes = self.weights.theta.weights.shape[1]
+        blocks, bands, sets = panels.padded(batch, BLOCK) // BLOCK, BLOCK // BAND, 2 if learn else workers
+        self.weights = self.weights._replace(theta=panels.with_gradient(self.weights.theta, learn and blocks > 1))
+        self.memory = Memory(
+            partial=panels.aligned_zeros((sets, bands, self.weights.parts, classes, BAND), self.dtype),
+            dlogits=panels.aligned_zeros((workers, bands, classes, BAND), self.dtype),
+            order=np.arange(BLOCK),
+            block_rows=BLOCK,
+            blocks=blocks,
+            team=team.team_of(workers),
+        )

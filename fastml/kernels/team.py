@@ -1,260 +1,164 @@
-"""A team: the workers of a slice, threads of one parallel region, which meet as often as they need to inside of it.
+"""A team: the workers of a slice are the threads of one parallel region. They meet at barriers inside the region.
 
-To begin and end a parallel region for each meeting takes 2.2 us with OpenMP and 180 us with workqueue; counters in
-memory that all look at take 0.3 us, whatever the layer. A layer may give fewer threads than it was asked for, and then
-workers that wait for each other would wait for ever: so before they work all must be there at the same time.
+A barrier by counters in shared memory takes 0.3 us, a new parallel region up to 180 us. A threading layer may start
+fewer threads than requested, and a barrier would then wait for ever. So before any work all workers must be present.
 """
 
-import ctypes
-import sys
 from collections.abc import Callable
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from fastml.kernels import calls, jit
-from fastml.kernels.jit import helper
-from fastml.kernels.simd import INT32, IS_X86, call, element
+from fastml.kernels.compile import calls
+from fastml.kernels.compile.options import helper
+from fastml.kernels.simd.atomics import (
+    PAIR,
+    address_of_yield,
+    compare_exchange,
+    fetch_add_one,
+    pause,
+    read_counter,
+    write_counter,
+    yield_core,
+)
 
-# Who waits looks so many times before it lets other threads have its core, each time it looks again: some 30 us.
-LOOKS = 500
-# How often who is there lets others have its core until it gives up on those who are not: some 10 ms.
+# Polls before a waiting thread yields its core: about 30 us.
+POLLS = 500
+# Yields before the present workers stop waiting for missing ones: about 10 ms on an idle machine.
 PATIENCE = 10_000
-# What a worker counts lies in a pair of cache lines of its own.
-PAIR = 16
-
-# Bounds of shares are integers, so that no rounding leaves anything between two workers.
-WHOLE = 1 << 20
-# A change of shares makes up for one in so many of the differences between workers' times, which have noise in them.
-PATIENT = 4
-# The smallest share is that part of an equal one.
-SMALLEST = 64
+# The cost of the beginning and end of a tile, in steps of its loop: a mispredicted branch, a load and a store.
+TILE_OVERHEAD = 6
 
 
 class Team(NamedTuple):
-    """What the workers of a team know of each other, and where the function is that lets other threads have a core.
+    """The counters of a team, and the address of the function that yields a core."""
 
-    `counters`, (workers + 2, PAIR), are the meetings that each has come to, then how many workers are there, and how
-    many pieces of work have been taken. `times`, (2, workers, PAIR), is how long each worked in the last turn of an
-    even and of an odd number, `bounds`, (2, workers + 1), where shares begin in such turns, in units of 1 / WHOLE.
-    """
+    counters: NDArray[np.int64]  # (workers + 2, PAIR): barriers each worker has come to; workers present; items taken
+    yield_address: int
 
-    counters: NDArray[np.int64]
-    times: NDArray[np.int64]
-    bounds: NDArray[np.int64]
-    give_way: int
+
+class Worker(NamedTuple):
+    """One worker of a team: its number, and how many workers there are."""
+
+    team: Team
+    number: int
+    count: int
+
+
+class Tiles(NamedTuple):
+    """Some neighbouring tiles of a panel: groups of rows, or of features."""
+
+    panel: int
+    first: int
+    last: int
 
 
 def team_of(workers: int) -> Team:
-    """Return a team of a number of workers, who have equal shares."""
-    bounds = np.tile(np.arange(workers + 1) * WHOLE // workers, (2, 1))
-    counters, times = np.zeros((workers + 2, PAIR), np.int64), np.zeros((2, workers, PAIR), np.int64)
-    return Team(counters, times, bounds, address_of_give_way())
-
-
-@cache
-def address_of_give_way() -> int:
-    """Return where the operating system's function is that lets other threads have this one's core."""
-    if sys.platform == "win32":
-        function = ctypes.WinDLL("kernel32").SwitchToThread
-    else:
-        function = ctypes.CDLL(None).sched_yield
-    return ctypes.cast(function, ctypes.c_void_p).value
-
-
-def pointer_to(context, builder, counters, value, row):
-    """Return the pointer to counters[row, 0]."""
-    return element(context, builder, counters, value, row, ir.Constant(row.type, 0))
-
-
-@intrinsic
-def look(typingctx, counters, row):
-    """Return counters[row, 0]; what its writer wrote before is there too."""
-
-    def codegen(context, builder, sig, args):
-        return builder.load_atomic(pointer_to(context, builder, counters, *args), "seq_cst", 8)
-
-    return types.int64(counters, types.intp), codegen
-
-
-@intrinsic
-def show(typingctx, counters, row, count):
-    """Write counters[row, 0], after all that was written before."""
-
-    def codegen(context, builder, sig, args):
-        counters_, row_, count_ = args
-        builder.store_atomic(count_, pointer_to(context, builder, counters, counters_, row_), "seq_cst", 8)
-        return context.get_dummy_value()
-
-    return types.void(counters, types.intp, types.int64), codegen
-
-
-@intrinsic
-def replace(typingctx, counters, row, old, new):
-    """Write new to counters[row, 0] if old is there, in one step; return what was there."""
-
-    def codegen(context, builder, sig, args):
-        counters_, row_, old_, new_ = args
-        pointer = pointer_to(context, builder, counters, counters_, row_)
-        return builder.extract_value(builder.cmpxchg(pointer, old_, new_, "seq_cst", "seq_cst"), 0)
-
-    return types.int64(counters, types.intp, types.int64, types.int64), codegen
-
-
-@intrinsic
-def take_one(typingctx, counters, row):
-    """Return counters[row, 0] and add 1 to it, in one step."""
-
-    def codegen(context, builder, sig, args):
-        pointer = pointer_to(context, builder, counters, *args)
-        return builder.atomic_rmw("add", pointer, ir.Constant(ir.IntType(64), 1), "seq_cst")
-
-    return types.int64(counters, types.intp), codegen
-
-
-@intrinsic
-def pause(typingctx):
-    """Tell the CPU that this thread does nothing but wait."""
-
-    def codegen(context, builder, sig, args):
-        if IS_X86:
-            call(builder, "x86.sse2.pause", ir.VoidType())
-        return context.get_dummy_value()
-
-    return types.void(), codegen
-
-
-@intrinsic
-def now(typingctx):
-    """Return the time, in a unit that doesn't change; 0 on a CPU that doesn't tell."""
-    # LLVM's steady counter is always 0 on an x86, whose counter of cycles is steady; on an ARM that one is not for all.
-    name = "readcyclecounter" if IS_X86 else "readsteadycounter"
-    return types.int64(), lambda context, builder, sig, args: call(builder, name, ir.IntType(64))
-
-
-@intrinsic
-def call_give_way(typingctx, address):
-    """Call the function at an address, without arguments."""
-
-    def codegen(context, builder, sig, args):
-        builder.call(builder.inttoptr(args[0], ir.FunctionType(INT32, []).as_pointer()), [])
-        return context.get_dummy_value()
-
-    return types.void(types.intp), codegen
-
-
-@helper
-def wait(team, looks):
-    """Wait a moment, after a number of looks; return the number after the next."""
-    if looks < LOOKS:
-        pause()
-    else:
-        call_give_way(team.give_way)
-    return looks + 1
-
-
-@helper
-def assemble(team, workers):
-    """Return whether all workers are there, the same for each of them; if not, nobody may work."""
-    counters = team.counters
-    there, looks = counters.shape[0] - 2, 0
-    count = look(counters, there)
-    while count >= 0:
-        before = replace(counters, there, count, count + 1)
-        if before == count:
-            count += 1
-            break
-        count = before
-    while 0 <= count < workers:
-        looks = wait(team, looks)
-        if looks == LOOKS + PATIENCE:
-            replace(counters, there, count, -1)
-            looks = 0
-        count = look(counters, there)
-    return count == workers
-
-
-@helper
-def take(team):
-    """Return the number of the next piece of work, which is then the caller's."""
-    return take_one(team.counters, team.counters.shape[0] - 1)
-
-
-@helper
-def meet(team, worker, workers):
-    """Wait until all workers have come here as often as this one; what they wrote before is there then."""
-    if workers == 1:
-        return
-    counters = team.counters
-    count = counters[worker, 0] + 1
-    show(counters, worker, count)
-    for other in range(workers):
-        looks = 0
-        while look(counters, other) < count:
-            looks = wait(team, looks)
-
-
-@helper
-def own_share(team, turn, size, worker, workers):
-    """Return the first and the end of the piece of range(size) that is a worker's in this turn."""
-    if workers == 1:
-        return 0, size
-    bounds = team.bounds[turn % 2]
-    return size * bounds[worker] // WHOLE, size * bounds[worker + 1] // WHOLE
-
-
-@helper
-def balance(times, bounds):
-    """Move the bounds of shares by what some workers took longer for theirs than others."""
-    workers, total, size, end = times.shape[0], 1, 0, 0
-    # A share of nothing would stay nothing.
-    least = WHOLE // SMALLEST // workers
-    for worker in range(workers):
-        total += times[worker, 0]
-    for worker in range(workers):
-        size += max(bounds[worker + 1] - bounds[worker], least) * haste(times[worker, 0] * workers - total, total)
-    begin = bounds[0]
-    for worker in range(workers - 1):
-        end += max(bounds[worker + 1] - begin, least) * haste(times[worker, 0] * workers - total, total)
-        begin, bounds[worker + 1] = bounds[worker + 1], end * WHOLE // size
-
-
-@helper
-def haste(late, time):
-    """Return, in units of 1 / WHOLE, what the share of a worker is multiplied by who was late by so much of a time."""
-    return WHOLE - max(-time, min(time, late)) * (WHOLE // PATIENT) // time
-
-
-@helper
-def meet_balanced(team, turn, began, worker, workers):
-    """End a turn that began at some time: meet, and share out the next but one so that all are ready at once.
-
-    Cores are not equally fast, where other machines or processes use them too: with equal shares one worker waited for
-    74 us in each batch of 280. What turns of even and odd number do differs, so each have shares of their own.
-    """
-    if workers > 1:
-        team.times[turn % 2, worker, 0] = now() - began
-        if worker == 0:
-            # The others are through with the turn before this one, and not yet in the one after it.
-            balance(team.times[1 - turn % 2], team.bounds[1 - turn % 2])
-        meet(team, worker, workers)
-
-
-def run_each(work: Callable, workers: int, arguments: tuple) -> None:
-    """Run work(*arguments, worker, workers) for each worker; none waits for another, so some may be one thread."""
-    with jit.parallel_lock:
-        calls.run(work, workers, arguments)
+    """Return a team of a number of workers."""
+    return Team(np.zeros((workers + 2, PAIR), np.int64), address_of_yield())
 
 
 def run_team(work: Callable, team: Team, workers: int, arguments: tuple) -> None:
-    """Run work(*arguments, worker, workers) for each worker, or with one alone where not all come together."""
+    """Run work(*arguments, number, workers) for each worker, or for one alone if not all workers come together."""
     team.counters[...] = 0
     calls.run(work, workers, arguments)
     if workers > 1 and team.counters[-2, 0] != workers:
         team.counters[...] = 0
         calls.run(work, 1, arguments)
+
+
+@helper
+def wait(team, polls):
+    """Wait for a moment after a number of polls; return the number of polls after the next."""
+    if polls < POLLS:
+        pause()
+    else:
+        yield_core(team.yield_address)
+    return polls + 1
+
+
+@helper
+def assemble(worker):
+    """Return whether all workers are present. All workers get the same answer; if it is no, none may work."""
+    counters = worker.team.counters
+    present, polls = counters.shape[0] - 2, 0
+    count = read_counter(counters, present)
+    while count >= 0:
+        before = compare_exchange(counters, present, count, count + 1)
+        if before == count:
+            count += 1
+            break
+        count = before
+    while 0 <= count < worker.count:
+        polls = wait(worker.team, polls)
+        if polls == POLLS + PATIENCE:
+            compare_exchange(counters, present, count, -1)
+            polls = 0
+        count = read_counter(counters, present)
+    return count == worker.count
+
+
+@helper
+def meet(worker):
+    """Wait until all workers have come to this barrier. All that they wrote before is visible afterwards."""
+    if worker.count > 1:
+        counters = worker.team.counters
+        count = counters[worker.number, 0] + 1
+        write_counter(counters, worker.number, count)
+        for other in range(worker.count):
+            polls = 0
+            while read_counter(counters, other) < count:
+                polls = wait(worker.team, polls)
+
+
+@helper
+def take(worker):
+    """Return the number of the next item of work, which belongs to the caller alone."""
+    return fetch_add_one(worker.team.counters, worker.team.counters.shape[0] - 1)
+
+
+@helper
+def shares_panels(worker, panels):
+    """Return whether some panel belongs to several workers: then they meet before and after its weights change."""
+    return panels % worker.count != 0
+
+
+@helper
+def own_panels(worker, panels):
+    """Return the first of the panels that a worker has tiles of, and the end of them."""
+    return worker.number * panels // worker.count, ((worker.number + 1) * panels + worker.count - 1) // worker.count
+
+
+@helper
+def own_tiles(worker, panel, panels, steps, size):
+    """Return a worker's tiles of a panel of size tiles; steps (tiles,) is the work of each tile.
+
+    The workers have equal shares of all panels in a row. So a panel has one owner where the number of workers divides
+    that of panels. Elsewhere a tile belongs to the worker in whose share the middle of the tile lies.
+    """
+    low = max(worker.number * panels - panel * worker.count, 0)
+    high = min((worker.number + 1) * panels - panel * worker.count, worker.count)
+    if low == 0 and high == worker.count:
+        return Tiles(panel, 0, size)
+    total, done, first, last = 0, 0, 0, 0
+    for g in range(size):
+        total += steps[g] + TILE_OVERHEAD
+    for g in range(size):
+        middle = (2 * done + steps[g] + TILE_OVERHEAD) * worker.count
+        first = g + 1 if middle < 2 * low * total else first
+        last = g + 1 if middle < 2 * high * total else last
+        done += steps[g] + TILE_OVERHEAD
+    return Tiles(panel, first, last)
+
+
+@helper
+def owns_first(tiles):
+    """Return whether the first tile of a panel is among a worker's tiles."""
+    return tiles.first == 0 and tiles.last > 0
+
+
+@helper
+def share(size, number, count):
+    """Return the first and the end of a worker's part of range(size); the parts are nearly equal and in order."""
+    return size * number // count, size * (number + 1) // count

@@ -1,10 +1,11 @@
-"""Smooth random deformations of images: each pixel of the new image is looked up at a displaced place of the original.
+"""Smooth random deformations of images: the value of a new pixel is that of the original at a displaced position.
 
-The displacements are a uniform cubic B-spline on a grid of control points. Their values are random, and hold an affine
-map as well: what is linear in the control points' places is exactly as linear in the pixels'.
+The displacements are a uniform cubic B-spline on a grid of control points. The value of a control point is the sum of
+random numbers and an affine map of its position. A B-spline preserves an affine map exactly.
 
-All is done in integers, in fixed point: the same bits on any machine, with any number of threads. What is random comes
-from a counter, not from a stream: the seed and the number of the image are the key, so images can be made in any order.
+All arithmetic is in fixed-point integers, so the result has the same bits on any machine, for any number of threads.
+The random numbers are a function of a key and a counter. The key is made from the seed and the number of the image, so
+images can be made in any order.
 """
 
 from typing import NamedTuple
@@ -13,21 +14,22 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from fastml.kernels.jit import helper, parallel_kernel
-from fastml.kernels.panels import padded, share
+from fastml.kernels.compile.options import helper, parallel_kernel
+from fastml.kernels.panels import padded
+from fastml.kernels.team import share
 
-# Cells of the grid along a side of the image. In 28 pixels one is 7 wide, and the B-spline has a standard deviation of
-# 7 / sqrt(3) = 4.04 pixels: that of the Gaussian of Simard, Steinkraus and Platt.
+# Cells of the grid along a side of the image. For 28 pixels, a cell has 7 pixels, and the B-spline has a standard
+# deviation of 7 / sqrt(3) = 4.04 pixels, nearly that of the Gaussian of Simard, Steinkraus and Platt.
 CELLS = 4
-# Control points along a side: four reach into each cell.
+# Control points along a side. Four of them determine the displacements in a cell.
 POINTS = CELLS + 3
-# A displacement is counted in 1/256 of a pixel, a weight of the spline in 1/4096, a limit in 1/65536.
+# The units of fixed-point numbers: 1/256 of a pixel for displacements, 1/4096 for spline weights, 1/65536 for limits.
 PIXEL_BITS, WEIGHT_BITS, LIMIT_BITS = 8, 12, 16
 PIXEL, WEIGHT, LIMIT = 1 << PIXEL_BITS, 1 << WEIGHT_BITS, 1 << LIMIT_BITS
-# Pixels of a side. A weighted control point must fit an int32, which vectors hold twice as many of as int64 (one thread
-# makes 1.6 times as many images); as long as the limits add up to less than 1, it does.
+# The most pixels of a side: a weighted control point then fits an int32, if the limits add up to less than 1. A vector
+# holds twice as many int32 as int64.
 MOST_PIXELS = 2048
-# What lines are padded to: whole turns of a loop on vectors.
+# Lines are padded to a multiple of this length, so that loops over a line process whole vectors.
 LANES = 32
 
 PIXEL_MASK = np.uint32(PIXEL - 1)
@@ -38,7 +40,7 @@ SECOND_FACTOR = np.uint64(0x94D049BB133111EB)
 
 
 class Limits(NamedTuple):
-    """The largest of each random number, in either direction, in 1/65536."""
+    """The largest absolute value of each random number, in 1/65536."""
 
     scale: int
     stretch: int
@@ -56,7 +58,7 @@ class Spline(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Memory of all workers, each with its own: what the steps of a deformation hand on to the next."""
+    """Memory for the intermediate results of a deformation; the first index of each array is the worker."""
 
     points: NDArray[np.int32]
     lines: NDArray[np.int32]
@@ -76,7 +78,7 @@ def spline(pixels: int) -> Spline:
 
 
 def scratch(rows: int, columns: int, workers: int) -> Scratch:
-    """Return memory for images of a size; the padding of an image stays zero."""
+    """Return memory for images of a size; kernels must leave the padding of an image zero."""
     width = padded(columns + 2, LANES)
     return Scratch(
         points=np.zeros((workers, 2, POINTS, POINTS), np.int32),
@@ -99,20 +101,20 @@ def split_mix(state):
 
 @helper
 def draw(key, counter, limit):
-    """Return a random integer in [-limit, limit], all equally probable but for 2**-32."""
+    """Return a random integer in [-limit, limit], uniform up to differences of 2**-32."""
     bits = split_mix(key + np.uint64(counter) * GOLDEN_RATIO) >> np.uint64(32)
     return np.int64((bits * np.uint64(2 * limit + 1)) >> np.uint64(32)) - limit
 
 
 @helper
 def draw_points(key, limits, rows, columns, points):
-    """Write the displacements, down and to the right, of the control points, (2, POINTS, POINTS): affine and random."""
+    """Write the displacements of the control points, (2, POINTS, POINTS), down and to the right: affine plus random."""
     scale, stretch = draw(key, 0, limits.scale), draw(key, 1, limits.stretch)
     shear, rotation = draw(key, 2, limits.shear), draw(key, 3, limits.rotation)
     down, right = draw(key, 4, limits.shift), draw(key, 5, limits.shift)
     counter = 6
     for p in range(POINTS):
-        # From the middle of the image.
+        # Distance of the control point from the centre of the image.
         y = (p - POINTS // 2) * rows * PIXEL // CELLS
         for q in range(POINTS):
             x = (q - POINTS // 2) * columns * PIXEL // CELLS
@@ -125,14 +127,14 @@ def draw_points(key, limits, rows, columns, points):
 
 @helper
 def weigh(weights, i, a, b, c, d):
-    """Return what four control points, in one direction, add up to at pixel i, rounded."""
+    """Return the weighted sum of four control points at pixel i, rounded."""
     total = weights[i, 0] * a + weights[i, 1] * b + weights[i, 2] * c + weights[i, 3] * d
     return np.int32(total + WEIGHT // 2) >> np.int32(WEIGHT_BITS)
 
 
 @helper
 def interpolate_lines(points, across, lines):
-    """Write lines, (2, POINTS, width): the control points of each line interpolated at each column of pixels."""
+    """Write lines, (2, POINTS, width): each line of control points, interpolated at each column of pixels."""
     for axis in range(2):
         for p in range(POINTS):
             values = points[axis, p]
@@ -143,10 +145,10 @@ def interpolate_lines(points, across, lines):
 
 @helper
 def pack_corners(image, width, padded, corners):
-    """Write the image into its padding, and the four bytes around each corner of its pixels as a word to corners.
+    """Write the image to padded, and the four pixels around each corner of its pixels, as one word, to corners.
 
-    So a place is looked up in one load, and all that comes after it is done on vectors. Both are flat, in rows of a
-    width that leaves zeros on either side.
+    One load then fetches the four pixels of an interpolation, and all later steps use vectors. Both arrays are flat,
+    with rows of a width that leaves zeros on either side of the image.
     """
     for i in range(image.shape[0]):
         line = padded[(i + 1) * width + 1 :]
@@ -161,9 +163,10 @@ def pack_corners(image, width, padded, corners):
 
 @helper
 def find_places(lines, weights, i, first, step, most, places):
-    """Write where each pixel of row i is looked up, in one direction: first + step * j and its displacement.
+    """Write one coordinate of the position at which each pixel j of row i is looked up.
 
-    lines, (POINTS, width), begin with the four control points of the row. Places are in [0, most], in 1/256 of a pixel.
+    The coordinate is first + step * j plus the displacement, clipped to [0, most], in 1/256 of a pixel. The first four
+    of lines, (lines, width), belong to row i.
     """
     above, upper, lower, below = lines[0], lines[1], lines[2], lines[3]
     for j in range(places.size):
@@ -173,13 +176,13 @@ def find_places(lines, weights, i, first, step, most, places):
 
 @helper
 def look_up(corners, width, y, x, words, out):
-    """Write a row of pixels: the bilinear interpolations of an image at places (y, x), rounded."""
+    """Write a row of pixels: the bilinear interpolations of an image at positions (y, x), rounded."""
     for j in range(out.size):
         words[j] = corners[np.uint32((y[j] >> PIXEL_BITS) * width + (x[j] >> PIXEL_BITS))]
     for j in range(out.size):
         word = words[j]
         right, bottom = np.uint32(x[j]) & PIXEL_MASK, np.uint32(y[j]) & PIXEL_MASK
-        # Two products of 16 bits in one: those of the upper pixels below, those of the lower ones above.
+        # One number holds two sums of 16 bits: in its low half for the upper pixels, in its high half for the lower.
         both = np.uint32((word & EVEN_BYTES) * (PIXEL - right) + (word >> np.uint32(8) & EVEN_BYTES) * right)
         upper, lower = both & np.uint32(0xFFFF), both >> np.uint32(16)
         out[j] = np.uint32(upper * (PIXEL - bottom) + lower * bottom + PIXEL * PIXEL // 2) >> np.uint32(2 * PIXEL_BITS)
@@ -187,7 +190,7 @@ def look_up(corners, width, y, x, words, out):
 
 @helper
 def deform_image(image, key, limits, down, across, memory, out):
-    """Write the image, deformed as its key says, to out; what lies outside of it is 0."""
+    """Write the image, deformed by the random numbers of the key, to out; pixels outside of the image are 0."""
     rows, columns = image.shape
     width = memory.words.size
     draw_points(key, limits, rows, columns, memory.points)
@@ -203,28 +206,38 @@ def deform_image(image, key, limits, down, across, memory, out):
 
 
 @helper
-def deform_part(images, numbers, stream, limits, down, across, worker, workers, scratch, out):
-    """Write a worker's part of out."""
-    memory = Scratch(
-        scratch.points[worker],
-        scratch.lines[worker],
-        scratch.places[worker],
-        scratch.padded[worker],
-        scratch.corners[worker],
-        scratch.words[worker],
-    )
-    first, last = share(numbers.size, worker, workers)
-    for i in range(first, last):
+def deform_part(images, numbers, seed, limits, down, across, scratch, out):
+    """Write the images of one worker, to which scratch belongs, to out."""
+    stream = split_mix(seed)
+    for i in range(numbers.size):
         key = split_mix(stream + np.uint64(numbers[i]))
-        deform_image(images[numbers[i] % images.shape[0]], key, limits, down, across, memory, out[i])
+        deform_image(images[numbers[i] % images.shape[0]], key, limits, down, across, scratch, out[i])
+
+
+@helper
+def own_scratch(scratch, worker):
+    """Return the memory of one worker."""
+    return Scratch(
+        points=scratch.points[worker],
+        lines=scratch.lines[worker],
+        places=scratch.places[worker],
+        padded=scratch.padded[worker],
+        corners=scratch.corners[worker],
+        words=scratch.words[worker],
+    )
 
 
 @parallel_kernel
-def deform_images(images, numbers, seed, limits, down, across, workers, scratch, out):
-    """Write out[i], image number numbers[i], deformed from images[numbers[i] % len(images)]; each worker has its i."""
-    stream = split_mix(seed)
+def deform_images(images, numbers, seed, limits, down, across, scratch, out):
+    """Write image number numbers[i], deformed from images[numbers[i] % len(images)], to out[i], for all i.
+
+    There are as many workers as scratch has memory for.
+    """
+    workers = scratch.points.shape[0]
     if workers == 1:
-        deform_part(images, numbers, stream, limits, down, across, np.intp(0), workers, scratch, out)
+        deform_part(images, numbers, seed, limits, down, across, own_scratch(scratch, 0), out)
     else:
         for worker in numba.prange(workers):
-            deform_part(images, numbers, stream, limits, down, across, np.intp(worker), workers, scratch, out)
+            first, last = share(numbers.size, np.intp(worker), workers)
+            some, memory = numbers[first:last], own_scratch(scratch, np.intp(worker))
+            deform_part(images, some, seed, limits, down, across, memory, out[first:last])

@@ -1,18 +1,18 @@
-"""What is done with 16 pixels at a time, whatever a vector has: masks of those that are not zero, lists, conversion."""
+"""Operations on 16 numbers at a time, on any CPU: masks of numbers that are not zero, lists, conversion."""
 
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastml.kernels.simd import INT32, Vector, call, element, every_lane, load, store
+from fastml.kernels.simd.registers import INT32, Vector, call, element, every_lane, load, store
 
-# Bits of a mask, whatever the vector length: LLVM cuts a vector of 16 lanes to what the CPU has.
+# Bits of a mask on any CPU: LLVM splits a vector of 16 lanes into registers.
 MASK_BITS = 16
 
 
 @intrinsic
 def nonzero_mask(typingctx, X, i, j):
-    """Return a bit for each of X[i, j : j + MASK_BITS]: whether it is not zero (a NaN is not)."""
+    """Return a bit for each of X[i, j : j + MASK_BITS]: 1 where the number is not zero, as a NaN is not."""
 
     def codegen(context, builder, sig, args):
         stored = ir.VectorType(context.get_data_type(X.dtype), MASK_BITS)
@@ -41,7 +41,7 @@ def convert(typingctx, source, j, scale, X, i):
 
 @intrinsic
 def meeting_mask(typingctx, masks, c, i, bits):
-    """Return a bit for each of masks[c, i : i + MASK_BITS]: whether it shares a bit with bits."""
+    """Return a bit for each of masks[c, i : i + MASK_BITS]: 1 where it shares a bit with bits."""
 
     def codegen(context, builder, sig, args):
         masks_, c_, i_, bits_ = args
@@ -60,7 +60,7 @@ def meeting_mask(typingctx, masks, c, i, bits):
 def append_indices(typingctx, indices, g, count, mask, base):
     """Write base + b for each bit b of mask to indices[g, count:] and return the new count.
 
-    Writes MASK_BITS numbers whatever the mask: indices need that much room behind the last one.
+    Always writes MASK_BITS numbers: indices need that much room behind the last one.
     """
 
     def codegen(context, builder, sig, args):

@@ -1,22 +1,22 @@
-"""From lines of text to pixels and labels.
+"""Kernels that parse lines of text to pixels and labels.
 
-A kernel reads whole lines from the beginning of a text, each ending in a newline, until the text or the rows to write
-to are at an end. It returns the number of rows, the position behind the last line, and FINE; or, at the first line
-that it cannot take, the rows before, the position of the wrong token, and what is wrong.
+A kernel reads whole lines, each ending in a newline, from the beginning of a text until the text ends or the output
+arrays are full. The kernel returns the number of rows, the position after the last line, and FINE. At the first invalid
+line it returns the number of rows before this line, the position of the wrong token, and the kind of error.
 """
 
-from fastml.kernels.jit import helper, kernel
+from fastml.kernels.compile.options import helper, kernel
 
 FINE, LABEL, INDEX, ORDER, VALUE, COLUMNS = range(6)
 
-LARGEST = 255  # of labels and pixels: both are uint8
+LARGEST = 255  # the largest label and pixel: both are uint8
 TAB, NEWLINE, RETURN, SPACE = (ord(character) for character in "\t\n\r ")
 ZERO, NINE, COLON, COMMA = (ord(character) for character in "09:,")
 
 
 @helper
 def skip_blanks(text, i):
-    """Return the position of the first byte from i on that is no blank; a carriage return is one."""
+    """Return the position of the first byte from i on that is not a blank; a carriage return counts as a blank."""
     while text[i] in (SPACE, TAB, RETURN):
         i += 1
     return i
@@ -30,18 +30,18 @@ def ends_token(byte):
 
 @helper
 def read_integer(text, i, largest):
-    """Return the digits at i as a number, -1 if there are none or it is above largest, and the position behind them."""
+    """Return the number at i and the position after its digits; -1 for no digits or a number above largest."""
     begin = i
     number = 0
     while ZERO <= text[i] <= NINE:
-        number = min(10 * number + (text[i] - ZERO), largest + 1)  # any number of digits: nothing overflows
+        number = min(10 * number + (text[i] - ZERO), largest + 1)  # the limit avoids overflow for any number of digits
         i += 1
     return (-1 if i == begin or number > largest else number), i
 
 
 @helper
 def read_field(text, i):
-    """Return the number between i and the next comma or newline, -1 if that is none, and where it ended."""
+    """Return the number between i and the next comma or newline, and its end; -1 if the text is not a number."""
     number, i = read_integer(text, skip_blanks(text, i), LARGEST)
     i = skip_blanks(text, i)
     return (number if text[i] == COMMA or text[i] == NEWLINE else -1), i
@@ -49,7 +49,7 @@ def read_field(text, i):
 
 @kernel
 def read_libsvm(text, images, labels):
-    """Read lines of a label and index:value pairs into the rows of images and labels; indices begin at 1 and grow."""
+    """Read lines of a label and index:value pairs into rows of images and labels; indices begin at 1 and increase."""
     num_pixels = images.shape[1]
     row = i = 0
     while i < text.size and row < labels.size:

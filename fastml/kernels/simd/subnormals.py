@@ -1,6 +1,6 @@
-"""Subnormal numbers, those below the smallest normal one: in the kernels they count as zero, where the CPU is an x86.
+"""Subnormal numbers, those below the smallest normal one, count as zero while a kernel runs on an x86 CPU.
 
-It is slow with them: epochs of subnormal numbers alone took 24 to 74 times as long.
+Such CPUs are tens of times slower with subnormal numbers.
 """
 
 from llvmlite import ir
@@ -8,15 +8,15 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastml.kernels.simd import BYTE, INT32, IS_X86, call
+from fastml.kernels.simd.registers import BYTE, INT32, IS_X86, call
 
-# Bits of MXCSR, the control word of a thread: results that are subnormal become zero, and operands do.
+# Bits of MXCSR, the control word of a thread: subnormal results become zero, and so do subnormal operands.
 FLUSH = 1 << 15 | 1 << 6
 
 
 @intrinsic
 def flush_subnormals(typingctx):
-    """Have subnormal numbers count as zero in this thread; return its control word from before."""
+    """Count subnormal numbers as zero in this thread; return the control word from before."""
 
     def codegen(context, builder, sig, args):
         if not IS_X86:
@@ -34,7 +34,7 @@ def flush_subnormals(typingctx):
 
 @intrinsic
 def restore_subnormals(typingctx, before):
-    """Set this thread's control word to what it was."""
+    """Set the control word of this thread to what `flush_subnormals` returned."""
 
     def codegen(context, builder, sig, args):
         if IS_X86:

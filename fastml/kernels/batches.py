@@ -1,0 +1,106 @@
+"""How a slice goes through a model: batch after batch to learn, or block after block to be judged.
+
+`learn_batches` and `judge_blocks` call the `step` or the `judge` of a model. The model is known when they are compiled.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastml.kernels.compile.options import helper, inlined
+from fastml.kernels.input import Examples
+from fastml.kernels.loss import Verdicts, verdicts_from
+from fastml.kernels.simd.subnormals import flush_subnormals, restore_subnormals
+from fastml.kernels.team import Worker, assemble, run_team, take
+
+
+class Descent(NamedTuple):
+    """How the weights descend: the rows of a batch, and the step sizes of a whole batch and of a shorter last one."""
+
+    batch: int
+    rate: np.floating
+    short_rate: np.floating
+
+
+class Batch(NamedTuple):
+    """One mini-batch of a slice: which of its rows, and the step size."""
+
+    examples: Examples
+    start: int
+    stop: int
+    rate: np.floating
+    number: int
+
+
+@helper
+def after_forward(batch, stop, size):
+    """Return the end of the rows that forward prefetches: the next block of the batch, or half of the next batch's."""
+    return stop + size if stop < batch.stop else stop + size // 2
+
+
+@helper
+def before_backward(batch, stop, size):
+    """Return the first of the rows that backward prefetches: the next block, or what forward left of the next batch."""
+    return stop if stop < batch.stop else stop + size // 2
+
+
+@inlined
+def learn_batches(step, examples, descent, weights, memory, verdicts, number, workers):
+    """Call step for each batch of the examples, as one worker."""
+    worker = Worker(memory.team, number, workers)
+    if not assemble(worker):
+        return
+    control = flush_subnormals()
+    for turn in range((examples.rows.size + descent.batch - 1) // descent.batch):
+        start = turn * descent.batch
+        stop = min(start + descent.batch, examples.rows.size)
+        rate = descent.rate if stop - start == descent.batch else descent.short_rate
+        step(Batch(examples, start, stop, rate, turn), weights, memory, verdicts, worker)
+    restore_subnormals(control)
+
+
+@inlined
+def judge_blocks(judge, examples, weights, memory, verdicts, number, workers):
+    """Call judge for blocks of rows, as one worker: each worker takes the next block until none is left.
+
+    A block is given as its first row, the end of its rows, and the first row of the next block that this worker takes.
+    """
+    worker = Worker(memory.team, number, workers)
+    if not assemble(worker):
+        return
+    control = flush_subnormals()
+    size, start = memory.block_rows, take(worker) * memory.block_rows
+    while start < examples.rows.size:
+        following = min(take(worker) * size, examples.rows.size)
+        rows = start, min(start + size, examples.rows.size), following
+        judge(examples, rows, weights, memory, verdicts_from(verdicts, start), worker)
+        start = following
+    restore_subnormals(control)
+
+
+class PackedModel:
+    """A model whose weights are packed for its kernels: see `fastml.models.Kernels`.
+
+    A model adds how its weights are packed and unpacked, and its memory.
+    """
+
+    kernels: ClassVar[tuple[Callable, Callable]]  # what one worker does to learn from a slice, and to judge one
+    column_multiple = 1
+    dtype: np.dtype
+    weights: Any
+    memory: Any
+
+    def as_read(self, X: NDArray) -> NDArray:
+        """Return X as the kernels read it: its bytes."""
+        return X.view(np.uint8)
+
+    def learn(self, examples: Examples, descent: Descent, verdicts: Verdicts, workers: int) -> None:
+        """Train on the examples in mini-batches; write verdicts from before each step, unless they are empty."""
+        arguments = examples, descent, self.weights, self.memory, verdicts
+        run_team(self.kernels[0], self.memory.team, workers, arguments)
+
+    def judge(self, examples: Examples, verdicts: Verdicts, workers: int) -> None:
+        """Write verdicts on the examples."""
+        run_team(self.kernels[1], self.memory.team, workers, (examples, self.weights, self.memory, verdicts))

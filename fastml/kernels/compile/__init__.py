@@ -1,0 +1,1 @@
+"""How kernels are compiled: options, the cache on disk, the lock around parallel kernels, calls of compiled code."""

@@ -1,0 +1,255 @@
+"""The products of a layer, as loops around a register tile.
+
+A layer with few outputs and one with many are packed differently. Panels of outputs hold (inputs, outputs), and tiles
+walk lists of the inputs that are not zero: `forward` and `gradient`. Panels of inputs hold (outputs, inputs), and the
+outputs are rows of a tile: `logits`, `logits_gradient`, and `backward`, which leads back to the inputs.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numba.np.unsafe.ndarray import to_fixed_tuple
+from numpy.typing import NDArray
+
+from fastml.kernels.compile.calls import address_of, call_at
+from fastml.kernels.compile.options import helper, inlined, worker_kernel
+from fastml.kernels.input import Ahead, prefetch_next
+from fastml.kernels.loss import BAND
+from fastml.kernels.panels import CLASSES, MOST_VECTORS, ROWS, Layer
+from fastml.kernels.pattern import Lists
+from fastml.kernels.simd.tiles import (
+    UNITS,
+    add_dot,
+    add_outer_columns,
+    add_outer_rows,
+    lanes_of,
+    mask_tile,
+    prefetch,
+    prefetch_second,
+    relu_tile,
+    store_tile,
+    sum_tile,
+    zero_tile,
+)
+from fastml.kernels.simd.vectors import as_rows
+from fastml.kernels.team import Tiles
+from fastml.kernels.update import Update, changes_nothing, end_of, finish_tile
+
+# How far ahead in a list of features rows of weights are prefetched.
+STEPS_AHEAD = 4
+# The tiles of layers with few outputs: WIDE outputs where there are so many, so that X is loaded half as often. The dot
+# products of so many are of 2 rows at a time, the others of 4; the gradient tile is 2 vectors of inputs wide.
+WIDE, VECTORS = 2 * CLASSES, 2
+
+
+# The products whose tiles are as wide as a panel: name, and kernels for 1 unit, 2 units, ...
+PRODUCTS: dict[str, tuple[Callable, ...]] = {}
+
+
+def for_each_width(make: Callable) -> Callable:
+    """Return a product that calls the kernel that make(width) returns, for the width of a panel, at its address.
+
+    The width of a tile is a part of its type, so each width is a kernel of its own, compiled when a layer first has
+    panels of that width. Each kernel has a file of its own in the cache: their signatures are all alike.
+    """
+    kernels = []
+    for units in range(1, MOST_VECTORS * UNITS + 1):
+        product = make((0,) * units)
+        product.__qualname__ = f"{make.__name__}_{units}"
+        kernels.append(worker_kernel(product))
+    number, PRODUCTS[make.__name__] = len(PRODUCTS), tuple(kernels)
+
+    @helper
+    def call(layer, tiles, *arguments):
+        call_at(layer.products[number, tiles.panel], (layer, tiles, *arguments))
+
+    return call
+
+
+def with_products(layer: Layer, **arguments: tuple) -> Layer:
+    """Return a layer with the addresses of its products, compiled if need be for arguments of such types.
+
+    The products are given by their names, with what follows the layer and the tiles.
+    """
+    products, widths = np.zeros((len(PRODUCTS), len(layer.weights)), np.int64), np.diff(layer.offsets).tolist()
+    layer = layer._replace(products=products)
+    for number, (name, kernels) in enumerate(PRODUCTS.items()):
+        if name in arguments:
+            call = layer, Tiles(0, 0, 0), *arguments[name]
+            found = {units: address_of(kernels[units - 1], call) for units in set(widths)}
+            products[number] = [found[units] for units in widths]
+    return layer
+
+
+def for_sparse_rows(layer: Layer, X: NDArray, lists: Lists, outputs: NDArray) -> Layer:
+    """Return a layer with the products `forward` and `gradient`, for arrays of such types."""
+    X = X.view()
+    X.flags.writeable = False
+    ahead = Ahead(X.view(np.uint8), np.arange(0), 0, np.arange(0))
+    update = Update(layer.weights.dtype.type(0), True, True)
+    return with_products(layer, forward=(X, lists, True, outputs, ahead), gradient=(X, lists, outputs, update, ahead))
+
+
+@for_each_width
+def forward(width):
+    """Make the product of a layer with X."""
+
+    def forward(layer, tiles, X, lists, relu, out, ahead):
+        """Write out = X W, or relu(X W), for some groups of rows of a panel; out (rows as in `lists.order`, width)."""
+        W, position = layer.weights[tiles.panel], ahead.position[0]
+        for g in range(tiles.first, tiles.last):
+            group, features = to_fixed_tuple(lists.order[g * ROWS :], ROWS), lists.features[g]
+            tile = zero_tile(ROWS, width, W)
+            for t in range(lists.feature_counts[g]):
+                j, later = np.intp(features[t]), np.intp(features[t + STEPS_AHEAD])
+                prefetch_row(W, later, width)
+                position = prefetch_next(ahead, position)
+                tile = add_outer_rows(tile, X, group, j, W, j, 0)
+            if relu:
+                tile = relu_tile(tile)
+            store_tile(tile, out, g * ROWS, 0)
+        ahead.position[0] = position
+
+    return forward
+
+
+@for_each_width
+def gradient(width):
+    """Make the gradient of a layer."""
+
+    def gradient(layer, tiles, X, lists, dout, update, ahead):
+        """Make the gradient X^T dout of some groups of features of a panel; dout (rows, width)."""
+        p, position = tiles.panel, ahead.position[0]
+        for g in range(tiles.first, tiles.last):
+            if changes_nothing(lists.row_counts[g], update):
+                continue
+            for r in range(ROWS):
+                prefetch_row(end_of(layer, p, update), g * ROWS + r, width)
+            rows = lists.rows[g]
+            tile = zero_tile(ROWS, width, layer.weights)
+            for t in range(lists.row_counts[g]):
+                i = np.intp(rows[t])
+                position = prefetch_next(ahead, position)
+                tile = add_outer_columns(tile, X, i, g * ROWS, dout, i, 0)
+            finish_tile(tile, layer, p, g * ROWS, 0, update)
+        ahead.position[0] = position
+
+    return gradient
+
+
+@for_each_width
+def backward(width):
+    """Make the way back through a layer with few outputs."""
+
+    def backward(layer, tiles, dlogits, num_classes, hidden, dhidden, order):
+        """Write dhidden[order] = (dlogits W^T) * (hidden > 0) for some groups of rows of a panel of hidden units."""
+        W = layer.weights[tiles.panel]
+        for g in range(tiles.first, tiles.last):
+            tile = zero_tile(ROWS, width, W)
+            for k in range(num_classes):
+                tile = add_outer_columns(tile, dlogits[g * ROWS // BAND], k, g * ROWS % BAND, W, k, 0)
+            group = to_fixed_tuple(order[g * ROWS :], ROWS)
+            store_tile(mask_tile(tile, hidden, g * ROWS, 0), dhidden, group, 0)
+
+    return backward
+
+
+@inlined
+def prefetch_row(A, i, width):
+    """Prefetch row i of a panel."""
+    for v in range((len(width) + UNITS - 1) // UNITS):
+        prefetch(A, i, v * lanes_of(A))
+
+
+class Dots(NamedTuple):
+    """Rows of X, and those that are prefetched meanwhile: every row ahead, or every second."""
+
+    X: NDArray
+    rows: NDArray[np.int64]
+    ahead: NDArray[np.int64]
+    every: int
+
+
+def dot_tiles(rows, classes):
+    """Make the dot products of a number of rows with a number of outputs."""
+
+    @helper
+    def dot_tiles(X, group, soon, W, features, k, band, i):
+        """Write band[k:, i:] = W[k:] X[group] over a range of features; prefetch those of two other rows."""
+        tile = zero_tile(rows, classes, W)
+        for j in range(features[0], features[1], lanes_of(W)):
+            for r in range(2):
+                prefetch_second(X, soon[r], j)
+            tile = add_dot(tile, X, group, W, k, j)
+        sum_tile(tile, band, k, i)
+
+    return dot_tiles
+
+
+dot_wide_tiles, dot_narrow_tiles = dot_tiles(2, WIDE), dot_tiles(4, CLASSES)
+
+
+@helper
+def pair(rows, i, every):
+    """Return rows i and i + 1, or row i twice if only every second is wanted; behind the last row it comes again."""
+    return rows[min(i, rows.size - 1)], rows[min((i + 1) // every * every, rows.size - 1)]
+
+
+@helper
+def logits(W, dots, tiles, features, partial, part):
+    """Write partial[:, part] = X W^T over a range of features, for some groups of rows.
+
+    partial (bands, parts, classes, BAND).
+    """
+    # Where sums are as short as a panel, tiles of more rows end sooner.
+    wide = W.shape[0] // WIDE * WIDE if features[1] - features[0] > MOST_VECTORS * lanes_of(W) else 0
+    for i in range(tiles.first * ROWS, min(tiles.last * ROWS, dots.rows.size), ROWS):
+        band, at = partial[i // BAND, part], i % BAND
+        (a, b), (c, d) = pair(dots.rows, i, 1), pair(dots.rows, i + 2, 1)
+        soon, later = (a, b), (c, d)
+        if i < dots.ahead.size:
+            soon, later = pair(dots.ahead, i, dots.every), pair(dots.ahead, i + 2, dots.every)
+        for k in range(0, wide, WIDE):
+            dot_wide_tiles(dots.X, (a, b), soon, W, features, k, band, at)
+            dot_wide_tiles(dots.X, (c, d), later, W, features, k, band, at + 2)
+        for k in range(wide, W.shape[0], CLASSES):
+            dot_narrow_tiles(dots.X, (a, b, c, d), soon, W, features, k, band, at)
+
+
+def outer_tiles(classes, vectors):
+    """Make the gradient of a number of outputs and vectors of inputs."""
+
+    @helper
+    def outer_tiles(dots, dlogits, layer, p, k, j, update):
+        """End a tile of dlogits[:, k:]^T X[rows, j:]; prefetch these features of every second row ahead."""
+        bands, classes_padded = as_rows(dlogits, BAND), layer.weights.shape[1]
+        tile = zero_tile(classes, vectors, layer.weights)
+        for i in range(dots.rows.size):
+            soon = dots.ahead[i | 1] if i | 1 < dots.ahead.size else dots.rows[i]
+            prefetch_second(dots.X, soon, j + i % vectors * lanes_of(layer.weights))
+            tile = add_outer_rows(tile, bands, i // BAND * classes_padded + k, i % BAND, dots.X, dots.rows[i], j)
+        finish_tile(tile, layer, p, k, j, update)
+
+    return outer_tiles
+
+
+wide_pairs, wide_singles = outer_tiles(WIDE, VECTORS), outer_tiles(WIDE, 1)
+narrow_pairs, narrow_singles = outer_tiles(CLASSES, VECTORS), outer_tiles(CLASSES, 1)
+
+
+@helper
+def logits_gradient(layer, p, dots, dlogits, features, update):
+    """Make the gradient dlogits^T X over a range of features of panel p; dlogits (bands, classes, BAND)."""
+    step, classes = VECTORS * lanes_of(layer.weights), layer.weights.shape[1]
+    whole, wide = features[0] + (features[1] - features[0]) // step * step, classes // WIDE * WIDE
+    for k in range(0, wide, WIDE):
+        for j in range(features[0], whole, step):
+            wide_pairs(dots, dlogits, layer, p, k, j, update)
+        if whole < features[1]:
+            wide_singles(dots, dlogits, layer, p, k, whole, update)
+    for k in range(wide, classes, CLASSES):
+        for j in range(features[0], whole, step):
+            narrow_pairs(dots, dlogits, layer, p, k, j, update)
+        if whole < features[1]:
+            narrow_singles(dots, dlogits, layer, p, k, whole, update)

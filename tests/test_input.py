@@ -1,0 +1,124 @@
+"""Where X is read: how a batch is cut into blocks, rows as tiles read them, against the obvious NumPy."""
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from fastml import evaluate, nn_epoch
+from fastml.kernels import input as kernels
+from fastml.kernels.panels import padded, whole_masks
+from fastml.kernels.simd.masks import MASK_BITS
+from tests.compiled import compiled
+from tests.problems import make_problem
+
+PROPERTY = settings(max_examples=300, deadline=None, derandomize=True)
+INPUTS = pytest.mark.parametrize("input_dim", [1, 15, 16, 17, 83, 784])
+UNTOUCHED = -7
+mark, prefetch_next = compiled(kernels.mark), compiled(kernels.prefetch_next)
+
+
+@PROPERTY
+@given(batch=st.integers(1, 10_000), input_dim=st.integers(1, 20_000), dtype=st.sampled_from(["float32", "float64"]))
+@example(batch=kernels.BLOCK, input_dim=1, dtype="float32")
+@example(batch=kernels.BLOCK + 1, input_dim=1, dtype="float32")
+def test_blocks_stay_in_the_cache_and_are_as_equal_as_whole_masks_allow(batch, input_dim, dtype):
+    rows = kernels.block_rows(batch, input_dim, dtype)
+    assert rows % MASK_BITS == 0
+    assert MASK_BITS <= rows <= kernels.BLOCK
+    assert rows == MASK_BITS or rows * whole_masks(input_dim) * np.dtype(dtype).itemsize <= kernels.BLOCK_BYTES
+    # With a mask less in each, as many blocks would not hold the batch.
+    blocks = -(-batch // rows)
+    assert blocks * rows >= batch > blocks * (rows - MASK_BITS)
+
+
+@PROPERTY
+@given(input_dim=st.integers(1, 20_000))
+def test_evaluation_has_whole_blocks_of_a_slice(input_dim):
+    assert kernels.BLOCK % kernels.block_rows(kernels.BLOCK, input_dim, "float32") == 0
+
+
+@compiled
+def read(examples, start, stop, packed, X, labels):
+    """Write what `read` returns to arrays."""
+    block = kernels.read(examples, start, stop, packed)
+    for i in range(stop - start):
+        for j in range(packed.shape[1]):
+            X[i, j] = block.X[i, j]
+        labels[i] = block.labels[i]
+
+
+def read_rows(X, rows, scale, dtype):
+    """Return rows 1 to the end of the given rows as tiles read them, and what was packed."""
+    examples = kernels.Examples(
+        X.view(np.uint8), rows, np.arange(len(rows)) % 5, np.dtype(dtype).type(scale), X.shape[1]
+    )
+    packed = np.full((20, whole_masks(X.shape[1])), UNTOUCHED, dtype)
+    packed[:, X.shape[1] :] = 0
+    found, labels = np.zeros_like(packed), np.full(20, UNTOUCHED)
+    read(examples, 1, len(rows), packed, found, labels)
+    np.testing.assert_array_equal(labels[: len(rows) - 1], examples.labels[1:])
+    return found[: len(rows) - 1, : X.shape[1]], packed
+
+
+@INPUTS
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("x_dtype", ["uint8", "float32", "float64"])
+@pytest.mark.parametrize("scale", [1, 1 / 255])
+@pytest.mark.parametrize("rows", [[2, 3, 4, 5], [5, 3, 3, 9]])
+def test_rows_are_read_converted_and_scaled(input_dim, dtype, x_dtype, scale, rows):
+    X = np.random.default_rng(input_dim).integers(0, 256, (17, input_dim)).astype(x_dtype)
+    X.flags.writeable = False
+    found, packed = read_rows(X, np.array(rows), scale, dtype)
+    np.testing.assert_array_equal(found, X[rows[1:]].astype(dtype) * np.dtype(dtype).type(scale))
+    assert (packed[len(rows) - 1 :, :input_dim] == UNTOUCHED).all()
+    # Nothing is copied where neighbours of the same dtype need no scale and no padding.
+    lies = x_dtype == dtype and scale == 1 and input_dim % MASK_BITS == 0 and rows == [2, 3, 4, 5]
+    assert (packed[:, :input_dim] == UNTOUCHED).all() == lies
+
+
+def test_what_is_not_finite_stays():
+    X = np.array([[np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0]] * 2, np.float32)
+    X.flags.writeable = False
+    np.testing.assert_array_equal(read_rows(X, np.array([0, 1]), 2, "float32")[0], X[1:] * 2)
+
+
+@INPUTS
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("count", [1, 16, 17])
+def test_marks_of_rows(input_dim, dtype, count):
+    random = np.random.default_rng(count)
+    X = np.zeros((count, whole_masks(input_dim)), dtype)
+    X[:, :input_dim] = random.integers(1, 9, (count, input_dim)) * (random.random((count, input_dim)) < 0.3)
+    masks = np.full((X.shape[1] // MASK_BITS, padded(count, MASK_BITS) + 3), 12345, np.uint16)
+    mark(kernels.Block(X, np.zeros(count, np.int64)), masks)
+    bits = (X != 0).reshape(count, -1, MASK_BITS) @ np.left_shift(1, np.arange(MASK_BITS))
+    np.testing.assert_array_equal(masks[:, :count], bits.T)
+    assert not masks[:, count:-3].any()
+    assert (masks[:, -3:] == 12345).all()
+
+
+@pytest.mark.parametrize("step", [0, 1, 58, 64, 100])
+def test_steps_lead_through_all_bytes(step):
+    X, rows = np.zeros((9, 100), np.uint8), np.array([3, 0, 8])
+    ahead, position = kernels.Ahead(X, rows, step, np.zeros(1, np.int64)), 0
+    for _ in range(10):
+        position = prefetch_next(ahead, position)
+    assert position == 10 * step
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("batch", [16, 300])
+@pytest.mark.parametrize("input_dim", [30, 48])
+@pytest.mark.parametrize("in_order", [True, False])
+def test_bytes_train_to_the_same_bits_as_the_numbers_that_they_mean(dtype, batch, input_dim, in_order):
+    problem = make_problem(310, input_dim, 37, 5, batch=batch, dtype="uint8", density=0.3, scale=1 / 255)
+    scale = np.dtype(dtype).type(problem.settings["scale"])
+    order = None if in_order else np.random.default_rng(1).permutation(310)
+    found = []
+    for X, factor in ((problem.X, problem.settings["scale"]), (problem.X.astype(dtype) * scale, 1)):
+        weights = problem.weights("nn", dtype)
+        nn_epoch(X, problem.y, *weights, **problem.settings | {"scale": factor, "order": order})
+        found.append((*weights, evaluate(X, problem.y, *weights, scale=factor)))
+    for bytes_, numbers in zip(*found, strict=True):
+        np.testing.assert_array_equal(bytes_, numbers)
