@@ -1,4 +1,4 @@
-"""The cases that are run side by side: epochs of MNIST in both models, and an evaluation."""
+"""The cases of the side-by-side run: epochs of both models, and an evaluation."""
 
 from dataclasses import dataclass
 
@@ -6,15 +6,25 @@ import numpy as np
 from side_by_side import Work
 from suites.problems import INPUT_DIM, NUM_CLASSES, dense_operations, in_unit_interval, mnist, start_weights
 
+EMBEDDING_DIM = 768
+
 
 @dataclass(frozen=True)
 class Case:
-    """An epoch of MNIST, or the evaluation of the network on it; no hidden_dim means softmax regression.
+    """An epoch of a model, or the evaluation of the network.
 
-    The bound is how many times faster than NumPy fastml must be on a machine with two cores, the aim how many it
-    should be. Of raw pixels NumPy is the only peer: all of them take X in [0, 1], which is another case. So it is of X
-    without zeros, which to the others is as any X; and the sums of the C++ loops, from the first term to the last, then
-    are 5e-3 of the norm away.
+    Attributes
+    ----------
+    bound, aim : float
+        How many times faster than NumPy fastml must be on a machine with two cores, and how many it should be.
+    hidden_dim : int
+        The hidden units of the network; 0 means softmax regression.
+    pixels : {"float32", "float64", "uint8", "dense", "embeddings"}
+        X. A dtype means MNIST's images: floats in [0, 1], or raw pixels. "dense" means uniform random numbers without
+        zeros in the place of the pixels. "embeddings" means normal random numbers, a third of the rows, `EMBEDDING_DIM`
+        columns, and random labels.
+    num_classes : int
+        The classes. MNIST has ten; for any other number the labels are random.
     """
 
     name: str
@@ -25,6 +35,7 @@ class Case:
     pixels: str = "float32"
     lr: float = 0.02
     evaluation: bool = False
+    num_classes: int = NUM_CLASSES
 
     @property
     def dtype(self) -> str:
@@ -32,25 +43,45 @@ class Case:
         return "float64" if self.pixels == "float64" else "float32"
 
     @property
+    def input_dim(self) -> int:
+        """The columns of X."""
+        return EMBEDDING_DIM if self.pixels == "embeddings" else INPUT_DIM
+
+    @property
     def all_peers(self) -> bool:
-        """Whether other peers than NumPy have something new to show."""
+        """Whether peers other than NumPy take part.
+
+        Only fastml reads raw pixels. The other peers read X in [0, 1], and the case without raw pixels times that. X
+        without zeros changes no other peer's time, and there the C++ loops, which add from the first term to the last,
+        end 5e-3 of the norm away from NumPy.
+        """
         return self.pixels not in ("uint8", "dense")
 
+    def rows(self, rows: int) -> int:
+        """Return how many rows this case has in a run in which the cases of MNIST have a number of rows."""
+        return rows // 3 if self.pixels == "embeddings" else rows
+
     def work(self, rows: int) -> Work:
-        """Prepare the work of a number of rows."""
+        """Prepare the work for a run with a number of rows."""
+        rows, generator = self.rows(rows), np.random.default_rng(0)
         pixels, y = (array[:rows] for array in mnist())
-        X = in_unit_interval(pixels, self.dtype)
         if self.pixels == "dense":
-            X = np.random.default_rng(0).uniform(0.1, 1, X.shape).astype(np.float32)
-        sizes = (INPUT_DIM, *([self.hidden_dim] if self.hidden_dim else []), NUM_CLASSES)
+            X = generator.uniform(0.1, 1, pixels.shape).astype(np.float32)
+        elif self.pixels == "embeddings":
+            X = generator.standard_normal((rows, self.input_dim), np.float32)
+        else:
+            X = in_unit_interval(pixels, self.dtype)
+        if self.pixels == "embeddings" or self.num_classes != NUM_CLASSES:
+            y = generator.integers(self.num_classes, size=rows)
+        sizes = (self.input_dim, *([self.hidden_dim] if self.hidden_dim else []), self.num_classes)
         raw = pixels if self.pixels == "uint8" else None
         return Work(X, y, start_weights(*sizes, dtype=X.dtype), raw, self.lr, self.batch, self.evaluation)
 
     def operations(self, rows: int) -> int:
-        """Return the floating-point operations of the dense arithmetic."""
+        """Return the floating-point operations of the dense arithmetic in a run with a number of rows."""
         if self.evaluation:
-            return 2 * rows * self.hidden_dim * (INPUT_DIM + NUM_CLASSES)
-        return dense_operations(rows, INPUT_DIM, self.hidden_dim, NUM_CLASSES)
+            return 2 * self.rows(rows) * self.hidden_dim * (self.input_dim + self.num_classes)
+        return dense_operations(self.rows(rows), self.input_dim, self.hidden_dim, self.num_classes)
 
 
 CASES = (
@@ -60,8 +91,12 @@ CASES = (
     Case("nn-400-uint8", 5, 7, hidden_dim=400, pixels="uint8"),
     Case("nn-400-dense", 1.9, 2.2, hidden_dim=400, pixels="dense", lr=0.0003),
     Case("nn-400-float64", 4, 5.5, hidden_dim=400, pixels="float64"),
+    Case("nn-400-classes-1000", 2.5, 3, hidden_dim=400, num_classes=1000),
     Case("softmax", 3.5, 5),
     Case("softmax-uint8", 5, 8, pixels="uint8"),
     Case("softmax-dense", 2.5, 4, pixels="dense", lr=0.001),
+    Case("softmax-classes-100", 3, 4, num_classes=100),
+    Case("embeddings-classes-100", 1.5, 2, batch=256, pixels="embeddings", num_classes=100),
+    Case("embeddings-classes-1000", 1.2, 1.5, batch=256, pixels="embeddings", num_classes=1000),
     Case("evaluate-400", 3.5, 5, hidden_dim=400, evaluation=True),
 )

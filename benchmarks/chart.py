@@ -11,17 +11,17 @@ from tables import OURS, headline_cases, least
 from fastml.files import replacing
 from fastml.plotting import TEST_COLOUR, TRAIN_COLOUR
 
-# The same figures give the same bytes; text stays text, so that it can be read and searched.
+# A fixed salt gives the same bytes for the same figures. Text stays text, so that it can be searched.
 SETTINGS = {"svg.hashsalt": "fastml", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9}
 
 
 def label(seconds: float) -> str:
-    """Return seconds as the chart says them."""
+    """Return seconds in the form of the chart."""
     return f"{seconds:.3g} s"
 
 
 def draw(results: dict, path: Path) -> None:
-    """Draw the least seconds of each peer, a panel for each of the README's cases that was run."""
+    """Draw the least seconds of each peer, with a panel for each of the README's cases that the results have."""
     cases = headline_cases(results)
     if not cases:
         raise SystemExit("the chart needs one of the cases nn-400, nn-100 and softmax")

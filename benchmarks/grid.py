@@ -1,4 +1,4 @@
-"""Where is NumPy faster? Epochs of the network on synthetic data of many shapes, densities and dtypes, as Markdown.
+"""Looks for shapes at which NumPy is faster: epochs of the network on synthetic data of a grid of shapes, as Markdown.
 
 python benchmarks/grid.py [--sample N SEED] [--hidden 16 100] [--dtype uint8] ...
 """
@@ -29,7 +29,7 @@ GRID = {
     "hidden": (16, 100, 400, 1000),
     "batch": (1, 10, 100, 1000),
     "inputs": (20, 784, 3072),
-    "classes": (2, 10, 62),
+    "classes": (2, 10, 62, 100, 1000),
     "density": (0.05, 0.2, 0.5, 1.0),
     "dtype": ("float32", "float64", "uint8"),
 }
@@ -49,14 +49,14 @@ class Point:
     def rows(self) -> int:
         """Return how many rows take NumPy about 15 ms, but at least 2 batches and 64 rows.
 
-        A step is taken to cost 30 us, its arithmetic at 100 GFLOP/s and five passes over W1 at 10 GB/s.
+        The estimate of a step is 30 us, its arithmetic at 100 GFLOP/s, and five passes over W1 at 10 GB/s.
         """
         operations = dense_operations(self.batch, self.inputs, self.hidden, self.classes)
         step = 30e-6 + operations / 100e9 + 5 * 4 * self.inputs * self.hidden / 10e9
         return max(round(0.015 / step) * self.batch, 2 * self.batch, 64)
 
     def work(self) -> Work:
-        """Prepare the work, with a step size that keeps the largest and densest rows stable."""
+        """Prepare the work, with a step size at which the training stays stable for the longest and densest rows."""
         generator, shape = np.random.default_rng(0), (self.rows(), self.inputs)
         pixels = generator.integers(1, 256, shape, np.uint8)
         pixels *= generator.random(shape, np.float32) < self.density
@@ -73,7 +73,7 @@ def run_point(point: Point, rounds: int) -> dict:
     difference = work.difference(ours, theirs)
     times = work.seconds(sides, rounds)
     if min(times[0]) < 1.1 * min(times[1]):
-        # A neighbour on the machine can slow a whole run of milliseconds: more rounds for both sides.
+        # Other work on the machine can slow all rounds, which take milliseconds, so both sides run more rounds.
         times = [first + again for first, again in zip(times, work.seconds(sides, 2 * rounds + 3), strict=True)]
     numpy, fastml = map(min, times)
     seconds = {"numpy": numpy, "fastml": fastml, "ratio": numpy / fastml}
@@ -81,7 +81,7 @@ def run_point(point: Point, rounds: int) -> dict:
 
 
 def run_points(points: list[Point], rounds: int) -> list[dict]:
-    """Run points of the grid; return their figures, the worst first. Ctrl-C ends the run, not the report."""
+    """Run points of the grid; return their figures, the worst first. After Ctrl-C return those that there are."""
     figures = []
     try:
         for number, point in enumerate(points, 1):
@@ -95,7 +95,7 @@ def run_points(points: list[Point], rounds: int) -> list[dict]:
 
 
 def report(figures: list[dict], count: int) -> str:
-    """Return how many of the points NumPy was faster at, and the worst ten."""
+    """Return the number of points at which NumPy was faster, and the worst ten points."""
     slower = sum(figure["ratio"] < 1 for figure in figures)
     median = statistics.median(figure["ratio"] for figure in figures)
     differ = sum(not figure["difference"] <= TOLERANCE for figure in figures)

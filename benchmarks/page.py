@@ -1,4 +1,4 @@
-"""The page of results from the raw figures of a side-by-side run: benchmarks/README.md, its chart, the README's table.
+"""Makes benchmarks/README.md, its chart and the README's table from the raw figures of a side-by-side run.
 
 python benchmarks/peers.py --json benchmarks/results.json
 python benchmarks/page.py
@@ -30,7 +30,7 @@ NumPy is faster; the suites that asv runs and the counts of instructions are in 
 
 
 def with_short_report(readme: str, results: dict) -> str:
-    """Return the README's text with these results in the place of those that it has."""
+    """Return the README's text with its results replaced by these."""
     before, begin, rest = readme.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not end:
@@ -39,7 +39,7 @@ def with_short_report(readme: str, results: dict) -> str:
 
 
 def main() -> None:
-    """Make all three of benchmarks/results.json."""
+    """Make all three from benchmarks/results.json."""
     from chart import draw
 
     results = json.loads(RESULTS.read_text())

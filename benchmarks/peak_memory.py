@@ -1,7 +1,7 @@
-"""The most memory that a process has which does one piece of work with one implementation, and nothing else.
+"""The peak memory of a new process that does one piece of work with one implementation, and nothing else.
 
-All of it counts: the interpreter, the libraries, X, what is made of it, and what compiling takes. The work comes in a
-file, as making it may take more than doing it.
+The peak includes the interpreter, the libraries, X, copies of X, and the memory of the compiler. The process reads the
+work from a file, because to make the work may take more memory than to do it.
 """
 
 import importlib
@@ -16,14 +16,14 @@ import numpy as np
 from implementations.base import Implementation
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:  # in the process that is measured it would bring in fastml
+if TYPE_CHECKING:  # side_by_side imports fastml, and the measured process must not
     from side_by_side import Work
 
 STATUS = Path("/proc/self/status")
 
 
 def peak_memory(implementation: type[Implementation], X: NDArray, work: "Work") -> int | None:
-    """Return the peak of a new process in bytes; None where the system, other than Linux, doesn't keep it."""
+    """Return the peak of a new process in bytes; None where the system does not record it. Linux does."""
     if not STATUS.exists():
         return None
     with tempfile.TemporaryDirectory() as directory:
@@ -35,7 +35,7 @@ def peak_memory(implementation: type[Implementation], X: NDArray, work: "Work") 
 
 
 def do(module: str, name: str, path: str) -> None:
-    """Do the work in a file and print the peak."""
+    """Do the work that a file holds, and print the peak of this process."""
     with np.load(path) as file:
         X, y, lr, batch = file["X"], file["y"], file["lr"].item(), file["batch"].item()
         start = [file[key] for key in sorted(file.files) if key.startswith("W")]
@@ -43,7 +43,7 @@ def do(module: str, name: str, path: str) -> None:
     side = getattr(importlib.import_module(module), name)(X, y, start, lr, batch)
     side.reset()
     side.evaluate() if evaluation else side.epoch()
-    # Not ru_maxrss of getrusage: a process that was started from a larger one begins with the other's peak.
+    # The ru_maxrss of getrusage would be wrong: there a process begins with the peak of the process that started it.
     print(1024 * int(re.search(r"VmHWM:\s+(\d+) kB", STATUS.read_text())[1]))
 
 

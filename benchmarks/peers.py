@@ -2,9 +2,9 @@
 
 python benchmarks/peers.py [--quick] [--json FILE] [--plot FILE.svg] [CASE ...]
 
-The same epochs of MNIST, on the same data in the same order, from the same start weights, with fastml, NumPy, C++
-loops, PyTorch, JAX and scikit-learn, as far as they are installed (pip install '.[bench]'). Whose results don't agree
-with NumPy's is not timed. benchmarks/page.py makes the page of results of the raw figures.
+fastml, NumPy, C++ loops, PyTorch, JAX and scikit-learn, as far as they are installed (pip install '.[bench]'), run the
+same epochs: the same data in the same order, from the same start weights. A peer whose results differ from NumPy's is
+not timed. benchmarks/page.py makes the page of results from the raw figures.
 """
 
 import argparse
@@ -29,6 +29,7 @@ from fastml.roofline import Roofline
 def peers_of(case: Case, found: list[type[Implementation]]) -> list[type[Implementation]]:
     """Return the implementations that take part in a case."""
     able = [each for each in found if each.evaluate or not case.evaluation]
+    able = [each for each in able if case.num_classes <= each.most_classes]
     return able if case.all_peers else [each for each in able if each in (Fastml, NumPy)]
 
 
@@ -51,7 +52,7 @@ def run_case(case: Case, found: list[type[Implementation]], rows: int, rounds: i
         }
         for each, times in zip(sides, seconds, strict=True)
     }
-    figures = {"operations": case.operations(rows), "bytes": work.X_for(Fastml).nbytes}
+    figures = {"rows": len(work.y), "operations": case.operations(rows), "bytes": work.X_for(Fastml).nbytes}
     return {**asdict(case), **figures, "peers": peers, "differing": differing}
 
 

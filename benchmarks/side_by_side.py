@@ -1,4 +1,4 @@
-"""What every side-by-side run needs: the same work for all sides, checked to agree, then timed in turn; and tables."""
+"""What a side-by-side run needs: the same work for all sides, a check of the results, times in turn, and tables."""
 
 import datetime
 import itertools
@@ -14,22 +14,23 @@ from numpy.typing import NDArray
 
 from fastml.roofline import machine_facts
 
-# What tells BLAS, OpenMP and Numba, so also PyTorch and scikit-learn, and XLA how many threads to have.
+# The variables that set the number of threads of BLAS, OpenMP, Numba and XLA, and so of all peers.
 THREADS = (*(f"{name}_NUM_THREADS" for name in ("OPENBLAS", "OMP", "MKL", "BLIS", "NUMBA")), "PJRT_NPROC", "NPROC")
-# After a product the threads of OpenBLAS, and after a parallel region those of OpenMP, spin for a while before they
-# sleep; they would be measured in the time of the other side. 50 ms after NumPy an epoch of 5 ms took 45 ms.
+# Threads of OpenBLAS spin for a while after a product before they sleep, and so do threads of OpenMP after a parallel
+# region. Without a pause they would slow the other side: 50 ms after NumPy an epoch of 5 ms took 45 ms.
 PAUSE_SECONDS = 0.2
-# An epoch longer than this warms itself up and needs no more than two rounds.
+# A longer epoch warms itself up, and two rounds of it are enough.
 SLOW_SECONDS, SLOW_ROUNDS = 2, 2
-# Of the norm of what changed. The steps are short so that rounding does not decide it: with lr 0.1, one of 400 hidden
-# units went another way in NumPy's float32 than in float64, and the results were 0.08 apart. Where X has no zeros, they
-# were 0.0007 apart with lr 0.0005 still, or 0.0024 where NumPy had one thread, and with 0.0003 are 0.0002.
+# The largest difference of two results, as a part of the norm of the change of the weights. The step sizes are small,
+# because with long steps rounding decides the result. With lr 0.1, one of 400 hidden units ended elsewhere in NumPy's
+# float32 than in float64, and the results were 0.08 apart. Where X has no zeros, results with lr 0.0005 were 0.0007
+# apart, or 0.0024 where NumPy had one thread. With lr 0.0003 they are 0.0002 apart.
 TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
 class Work:
-    """An epoch, or the evaluation of the network: X in [0, 1], and for those who read uint8 perhaps its pixels."""
+    """An epoch, or the evaluation of the network, on X; implementations that read uint8 get pixels if there are any."""
 
     X: NDArray
     y: NDArray
@@ -44,11 +45,11 @@ class Work:
         return self.pixels if implementation.reads_uint8 and self.pixels is not None else self.X
 
     def side(self, implementation: type[Implementation], rows: int | None = None) -> Implementation:
-        """Return an implementation with this work, or with its first rows, in its hands."""
+        """Return an implementation that has this work, or the first rows of it, to do."""
         return implementation(self.X_for(implementation)[:rows], self.y[:rows], self.start, self.lr, self.batch)
 
     def run(self, side: Implementation) -> tuple[float, list]:
-        """Run a side on the start weights; return seconds, and what came of it or how the weights changed."""
+        """Run a side on the start weights; return the seconds, and the evaluation or the change of the weights."""
         side.reset()
         function = side.evaluate if self.evaluation else side.epoch
         began = time.perf_counter()
@@ -59,9 +60,9 @@ class Work:
         return seconds, [W - S for W, S in zip(side.results(), self.start, strict=True)]
 
     def difference(self, side: Implementation, other: Implementation) -> float:
-        """Return how far apart their results are, relative to the norm of the other's; this also warms them up.
+        """Return how far apart two sides' results are, relative to the norm of the other's; this also warms them up.
 
-        Of one that has biases it is the first step.
+        If the first side has biases, only the results of the first step are compared.
         """
         if side.has_biases:
             self.run(side)
@@ -70,10 +71,10 @@ class Work:
         return max(float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)) for ours, theirs in pairs)
 
     def seconds(self, sides: Sequence[Implementation], rounds: int) -> list[list[float]]:
-        """Return the seconds of all sides, run in turn, each once uncounted first.
+        """Return the seconds of all sides, which run in turn, each once before the run that counts.
 
-        After the pause a virtual processor wakes with cold caches and a low clock: a batch of hidden 400 took
-        340 us in the place of 235, which tells of no side.
+        After the pause a virtual processor wakes with cold caches and a low clock: a batch of the network with 400
+        hidden units then took 340 us in the place of 235.
         """
         times: list[list[float]] = [[] for _ in sides]
         for number, (side, found) in itertools.product(range(rounds), zip(sides, times, strict=True)):
@@ -86,9 +87,9 @@ class Work:
 
 
 def limit_threads(threads: int | None) -> int:
-    """Start this program anew with so many threads on all sides, by default all cores; return how many.
+    """Restart this program with a number of threads for all sides, by default one a core; return the number.
 
-    BLAS and others read the variables once, when they are loaded.
+    BLAS and other libraries read the variables once, when they are loaded.
     """
     if not threads:
         threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -100,7 +101,7 @@ def limit_threads(threads: int | None) -> int:
 
 
 def facts_of_run() -> dict[str, str]:
-    """Return what the machine and its software are, and the date."""
+    """Return the facts of the machine and its software, and the date."""
     return machine_facts() | {"date": datetime.date.today().isoformat()}
 
 

@@ -1,16 +1,17 @@
-"""The figures of a side-by-side run as Markdown: made of the raw figures alone, wherever they were measured."""
+"""The figures of a side-by-side run as Markdown, made from the raw figures alone, on any machine."""
 
 import statistics
 
 from side_by_side import markdown_list, markdown_table
 
-# Of the README's table and the chart.
+# The cases of the README's table and of the chart, with their titles.
 HEADLINE = {
     "nn-400": "network, 400 hidden units",
     "nn-100": "network, 100 hidden units",
     "softmax": "softmax regression",
 }
 OURS, NUMPY = "fastml", "NumPy"
+MNIST_CLASSES = 10
 
 
 def least(case: dict, peer: str) -> float:
@@ -19,7 +20,7 @@ def least(case: dict, peer: str) -> float:
 
 
 def headline_cases(results: dict) -> dict[str, dict]:
-    """Return the cases of HEADLINE that were run, by title."""
+    """Return the cases of `HEADLINE` that the results have, by title."""
     cases = {case["name"]: case for case in results["cases"]}
     return {title: cases[name] for name, title in HEADLINE.items() if name in cases}
 
@@ -46,7 +47,7 @@ def full_table(results: dict) -> str:
 
 
 def floors_table(results: dict) -> str:
-    """Return the table of how far fastml is from the floors of the machine, and from the bounds set for it."""
+    """Return the table that compares fastml with the floors of the machine, and with the bounds that it must reach."""
     rows = []
     for case in results["cases"]:
         seconds = least(case, OURS)
@@ -77,11 +78,25 @@ X is float32 in [0, 1] where nothing else is said. Only fastml reads raw pixels:
 floats, and the others, for whom they are the cases without, take no part, nor in those where X has no zeros (dense),
 to which all but fastml are blind. scikit-learn also learns biases, that cannot be turned off: only its first step was
 compared with NumPy's; without a hidden layer its MLPClassifier is softmax regression. An evaluation the C++ loops,
-autograd and scikit-learn do not have."""
+autograd and scikit-learn do not have.{explanation_of_classes(results)}"""
+
+
+def explanation_of_classes(results: dict) -> str:
+    """Return a paragraph about the cases with other data or classes than MNIST's; nothing if the results have none."""
+    cases = [case for case in results["cases"] if case.get("num_classes", MNIST_CLASSES) != MNIST_CLASSES]
+    if not cases:
+        return ""
+    text = """
+
+Where the name of a case has a number of classes, the labels are random. The C++ loops read labels of one byte, so they
+take no part where there are more than 256 classes."""
+    if rows := [case["rows"] for case in cases if case["pixels"] == "embeddings"]:
+        text += f" Embeddings are {rows[0]:,} rows of normal\nrandom numbers."
+    return text
 
 
 def peers_differing(results: dict) -> str:
-    """Return who was not timed in which case, since the results differ from NumPy's; nothing if that is nobody."""
+    """Return which peers were not timed in which case, because their results differ from NumPy's."""
     lines = [
         f"{case['name']} is without {name}: its results are {difference:.0e} of the norm away from NumPy's here.\n"
         for case in results["cases"]
@@ -91,7 +106,7 @@ def peers_differing(results: dict) -> str:
 
 
 def peers_list(results: dict) -> str:
-    """Return the peers with their versions, and those that were left out."""
+    """Return the peers with their versions, and those that are missing with the reason."""
     skipped = {module: f"skipped: {reason}" for module, reason in results["missing"].items()}
     return markdown_list(results["peers"] | skipped)
 
@@ -121,7 +136,7 @@ two cores.
 
 
 def short_report(results: dict) -> str:
-    """Return the README's table, and where it comes from."""
+    """Return the README's table, and how it was measured."""
     cases, machine = headline_cases(results), results["machine"]
     rows = []
     for name in results["peers"]:

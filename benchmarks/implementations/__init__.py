@@ -1,6 +1,6 @@
-"""The same epochs by fastml and by its peers, a module for each, imported only where it is wanted.
+"""The same epochs by fastml and by its peers: each has a module, and `installed` imports them all.
 
-A module lists its implementations; importing it raises ImportError where what it needs is not installed.
+A module lists its implementations. Its import raises ImportError where a package that it needs is not installed.
 """
 
 import importlib

@@ -1,28 +1,32 @@
-"""What each implementation has: data as it likes it, weights that start anew, an epoch, and what came of it."""
+"""What each implementation has: data in its own form, weights that it can reset, an epoch, and results."""
 
+import sys
 from typing import ClassVar
 
 from numpy.typing import NDArray
 
 
 class Implementation:
-    """One way to run an epoch; only `epoch` and `evaluate` are timed, what comes before is given to every one.
+    """One way to run an epoch; only `epoch` and `evaluate` are timed, not the preparation.
 
     Attributes
     ----------
     name, version : str
-        What the tables call it, and the version of what it is made of.
+        The name in the tables, and the version of the library or compiler.
     single_thread : bool
-        Whether it has one thread, whatever the others have.
+        Whether it always has one thread.
+    most_classes : int
+        The most classes that it can tell apart.
     reads_uint8 : bool
         Whether X may be uint8, with pixels from 0 to 255; the others get it in [0, 1].
     has_biases : bool
-        Whether it also learns biases, so that after its first step it goes another way than the others.
+        Whether it also learns biases, so that its results differ from those of the others after the first step.
     """
 
     name: ClassVar[str]
     version: ClassVar[str]
     single_thread: ClassVar[bool] = False
+    most_classes: ClassVar[int] = sys.maxsize
     reads_uint8: ClassVar[bool] = False
     has_biases: ClassVar[bool] = False
 
@@ -34,12 +38,12 @@ class Implementation:
         self.weights = [W.copy() for W in self.start]
 
     def epoch(self) -> None:
-        """Run an epoch of the model that has these weights."""
+        """Run an epoch of the model to which the weights belong."""
         raise NotImplementedError
 
-    # The mean loss and the error of the network: a method, where there is one.
+    # An implementation that can evaluate the network has a method here, which returns the mean loss and the error.
     evaluate = None
 
     def results(self) -> list[NDArray]:
-        """Return the weights as they are now."""
+        """Return the present weights."""
         return list(self.weights)

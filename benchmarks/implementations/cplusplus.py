@@ -1,4 +1,4 @@
-"""C++ in the manner of hw0's extension, loops.cpp, compiled into a temporary directory and called by ctypes."""
+"""C++ loops like those of hw0's extension: loops.cpp, compiled into a temporary directory and called by ctypes."""
 
 import ctypes
 import functools
@@ -19,7 +19,7 @@ if not COMPILER:
 
 @functools.cache
 def library(flags: tuple[str, ...]) -> ctypes.CDLL:
-    """Compile the loops with these flags and load them; what is loaded outlives its file."""
+    """Compile the loops with these flags and load them. A loaded library stays when its file is deleted."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "loops.so")
         subprocess.run([COMPILER, "-std=c++17", "-shared", "-fPIC", *flags, SOURCE, "-o", path], check=True)
@@ -27,10 +27,11 @@ def library(flags: tuple[str, ...]) -> ctypes.CDLL:
 
 
 class Loops(Implementation):
-    """Matrix products by three nested loops, that the compiler makes vectors of."""
+    """Matrix products by three nested loops, which the compiler vectorizes."""
 
     version = subprocess.run([COMPILER, "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
     single_thread = True
+    most_classes = 256  # labels are bytes
     flags: tuple[str, ...]
 
     def __init__(self, X, y, start, lr, batch):

@@ -1,4 +1,4 @@
-"""fastml, as this repository has it."""
+"""fastml, from this repository."""
 
 from importlib.metadata import version
 
@@ -9,7 +9,7 @@ from implementations.base import Implementation
 
 
 class Fastml(Implementation):
-    """The public functions, that check their arguments; raw pixels are read as they are."""
+    """The public functions, with their checks of the arguments. They read raw pixels without a copy."""
 
     name = "fastml"
     version = version("fastml")

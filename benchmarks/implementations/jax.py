@@ -8,7 +8,7 @@ import numpy as np
 
 from implementations.base import Implementation
 
-# Without it JAX makes float32 of all that is float64.
+# Without this setting JAX converts float64 to float32.
 jax.config.update("jax_enable_x64", True)
 
 
@@ -46,7 +46,7 @@ def evaluate(X, y, weights):
 
 
 class Jax(Implementation):
-    """By jax.grad, lax.scan and jit."""
+    """Epochs by jax.grad, lax.scan and jit."""
 
     name = "JAX"
     version = jax.__version__
@@ -55,7 +55,7 @@ class Jax(Implementation):
         super().__init__(jnp.asarray(X), jnp.asarray(y, jnp.int32), start, jnp.asarray(lr), batch)
 
     def reset(self):
-        # Of arrays that JAX may alias, a donated buffer would be the caller's.
+        # JAX may alias the caller's array, and then a donated buffer would be the caller's.
         self.weights = jax.block_until_ready([jnp.array(W, copy=True) for W in self.start])
 
     def epoch(self):

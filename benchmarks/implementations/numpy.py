@@ -7,7 +7,7 @@ from implementations.base import Implementation
 
 
 class NumPy(Implementation):
-    """In place wherever that saves an array."""
+    """The functions of `numpy_epochs`, which work in place wherever that saves an array."""
 
     name = "NumPy"
     version = np.__version__

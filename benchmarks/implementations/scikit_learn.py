@@ -1,7 +1,7 @@
-"""scikit-learn's MLPClassifier, an epoch being one `partial_fit`.
+"""scikit-learn's MLPClassifier; an epoch is one call of `partial_fit`.
 
-Its biases cannot be turned off, so only its first step, from biases of zero, is that of the others. Without a hidden
-layer it is softmax regression; SGDClassifier, that is meant for such models, goes through the rows one by one.
+Its biases cannot be turned off, so only its first step, from biases of zero, is the same as that of the others. Without
+a hidden layer it is softmax regression. SGDClassifier is made for such models, but it takes the rows one by one.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from implementations.base import Implementation
 
 
 class ScikitLearn(Implementation):
-    """Plain SGD: no momentum, no penalty, a constant step size, rows in their order."""
+    """Plain SGD: no momentum, no penalty, a constant step size, no shuffling."""
 
     name = "scikit-learn, MLPClassifier"
     version = sklearn.__version__
@@ -29,7 +29,7 @@ class ScikitLearn(Implementation):
             nesterovs_momentum=False,
             shuffle=False,
         )
-        # The first call makes the arrays, which the second goes on with.
+        # The first call allocates the arrays, and the second call continues with them.
         few = slice(self.model.batch_size)
         self.model.partial_fit(self.X[few], self.y[few], classes=np.arange(self.start[-1].shape[1]))
         for W, start in zip(self.model.coefs_, self.start, strict=True):

@@ -1,4 +1,4 @@
-"""PyTorch, with gradients by hand and by autograd; OMP_NUM_THREADS is how many threads it has."""
+"""PyTorch, with gradients by hand and by autograd. OMP_NUM_THREADS sets its number of threads."""
 
 import torch
 
@@ -6,7 +6,7 @@ from implementations.base import Implementation
 
 
 class Torch(Implementation):
-    """Data and weights as tensors; y as the int64 that PyTorch wants."""
+    """Data and weights as tensors; PyTorch needs y as int64."""
 
     version = torch.__version__
 
@@ -21,7 +21,7 @@ class Torch(Implementation):
 
 
 class ByHand(Torch):
-    """In place, without autograd."""
+    """Gradients by hand, in place, without autograd."""
 
     name = "PyTorch, by hand"
 
@@ -49,7 +49,7 @@ class ByHand(Torch):
 
 
 class Autograd(Torch):
-    """As one writes it: cross_entropy, backward, and torch.optim.SGD."""
+    """The usual way: cross_entropy, backward, and torch.optim.SGD."""
 
     name = "PyTorch, autograd"
 

@@ -1,1 +1,1 @@
-"""The suites that asv runs, a module a topic; `problems` has what they share, `steps` the kernels of a batch."""
+"""The suites that asv runs, a module for each topic. `problems` has what they share, `steps` the steps of a batch."""

@@ -1,9 +1,9 @@
-"""Epochs, the work that users wait for, nearly all of MNIST's 60,000 images; 0 hidden units are softmax regression."""
+"""Epochs, the work that users wait for, most of MNIST's 60,000 images; 0 hidden units mean softmax regression."""
 
 from . import problems
 
-# An epoch takes 10 to 500 ms, so each is timed alone; asv takes the median of ten, five in each of two processes. After
-# a pause a virtual processor wakes with cold caches and a low clock: that is over within the warm-up.
+# An epoch takes 10 to 500 ms, so each is timed alone. asv takes the median of ten, five in each of two processes. After
+# a pause a virtual processor wakes with cold caches and a low clock; the warm-up is longer than that lasts.
 number = 1
 repeat = (2, 5, 2.0)
 warmup_time = 0.2
@@ -23,9 +23,9 @@ class Shapes:
 
 
 class Wide:
-    """1,000 rows of more inputs than the network takes in one piece: color pictures of 32 x 32 and 64 x 64 pixels.
+    """1,000 rows of many inputs: colour pictures of 32 x 32 and 64 x 64 pixels.
 
-    Batches of 1,000 are shared out by rows where there are 100 hidden units, by panels where there are 400.
+    A batch goes through in several blocks, because a block has at most 1 MiB of X.
     """
 
     params = ([3072, 12288], [100, 400], [100, 1000], [0.2, 1.0])
@@ -39,7 +39,7 @@ class Wide:
 
 
 class SubnormalPixels:
-    """Pixels below the smallest normal number; where the CPU has to compute with them, many times as slow."""
+    """Pixels below the smallest normal number. A CPU that computes with such numbers is many times slower."""
 
     params = (0, 400)
     param_names = ("hidden",)
@@ -52,7 +52,7 @@ class SubnormalPixels:
 
 
 class Densities:
-    """Shares of pixels that are not zero: what the patterns of the network are good for."""
+    """Shares of pixels that are not zero. The network skips zeros, softmax regression with few classes does not."""
 
     params = ([0, 400], [0.05, problems.MNIST, 0.5, 1.0])
     param_names = ("hidden", "density")

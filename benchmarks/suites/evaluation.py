@@ -4,14 +4,14 @@ import fastml
 
 from . import problems
 
-# As in epochs.
+# The settings are those of `epochs`.
 number = 1
 repeat = (2, 5, 2.0)
 warmup_time = 0.2
 
 
 class Model:
-    """Functions of a model and a set; 0 hidden units are softmax regression."""
+    """The functions that judge a set; 0 hidden units mean softmax regression."""
 
     params = (["evaluate", "predict", "predict_proba"], [0, 400])
     param_names = ("function", "hidden")
@@ -24,7 +24,7 @@ class Model:
 
 
 class Logits:
-    """The loss and the error of logits that are there."""
+    """The loss and the error of given logits."""
 
     def setup(self):
         X, self.y = problems.images("float32"), problems.mnist()[1]

@@ -1,6 +1,6 @@
-"""What the first minute with the package is like: import, and the first call of a function, each in a new process.
+"""The first minute with the package: the import, and the first call of a function, each in a new process.
 
-Its cache of machine code is a directory of its own: empty, or filled by one process before.
+The cache of machine code is in a directory that no other process uses. It is empty, or one process has filled it.
 """
 
 import os
@@ -37,7 +37,7 @@ timeraw_import.warmup_time = 0
 
 
 class FirstCall:
-    """The first call of a function in a process: all is compiled, or the machine code of a process before it loaded."""
+    """The first call of a function in a process, which compiles the kernels or loads their machine code."""
 
     params = list(CALLS)
     param_names = ("function",)

@@ -1,6 +1,6 @@
 """The steps of a batch of 100 images, and the passes over the weights before and after an epoch, each on its own.
 
-One thread does all of it, and the batch stays in the caches; in an epoch it comes from memory.
+All runs on one thread, and the batch stays in the caches. In an epoch a batch comes from memory.
 """
 
 import functools
@@ -9,7 +9,8 @@ import numba
 
 from . import problems
 
-# A step takes 2 to 130 us, and to hand these arrays over from Python some: it is repeated where it is compiled.
+# A step takes 1 to 200 us, and a call from Python with these arguments takes some microseconds too. So compiled code
+# repeats the step.
 REPEATS = 100
 number = 1
 repeat = (5, 20, 0.5)
@@ -18,8 +19,11 @@ warmup_time = 0.1
 
 @functools.cache
 def repeated(name, arguments):
-    """Return a step of `steps`, compiled, on arguments that another of its functions makes; it has run once."""
-    from fastml.kernels.jit import OPTIONS
+    """Return a compiled function that repeats a step of `steps`; it has run once.
+
+    The function `arguments` of `steps` makes what the step takes.
+    """
+    from fastml.kernels.compile.options import OPTIONS
 
     from . import steps
 
@@ -36,19 +40,19 @@ def repeated(name, arguments):
 
 
 class Network:
-    """The steps of the network, with 400 hidden units, in their order."""
+    """The steps of the network with 400 hidden units, in their order; `pack` takes raw pixels, the others floats."""
 
     params = [
-        "mark_rows",
-        "pack_rows",
-        "list_pixels",
-        "forward_tiles",
-        "logit_tiles",
-        "dlogits",
+        "pack",
+        "mark",
+        "list_features",
+        "forward",
+        "logits",
+        "make_dlogits",
         "list_rows",
-        "dhidden_tiles",
-        "update_tiles",
-        "class_tiles",
+        "backward",
+        "logits_gradient",
+        "gradient",
         "exp_of_pixels",
     ]
     param_names = ("step",)
@@ -62,21 +66,21 @@ class Network:
 
 
 class SoftmaxRegression:
-    """The steps of softmax regression that are not the network's too."""
+    """The products of softmax regression with 10 classes; its other steps are steps of the network as well."""
 
-    params = ["logits", "gradient"]
+    params = ["logits", "logits_gradient"]
     param_names = ("step",)
 
     def setup(self, step):
         with problems.skipping_older_commits():
-            self.run = repeated(step, "softmax_regression_batch")
+            self.run = repeated(f"{step}_of_few_classes", "softmax_regression_batch")
 
     def time_hundred_times(self, step):
         self.run()
 
 
 class Weights:
-    """The weights of 400 hidden units, packed when an epoch begins, unpacked when it ends."""
+    """The weights of 400 hidden units: an epoch packs them when it begins and unpacks them when it ends."""
 
     params = [problems.INPUT_DIM, 3072]
     param_names = ("inputs",)
@@ -84,14 +88,14 @@ class Weights:
     def setup(self, inputs):
         self.weights = problems.start_weights(inputs, 400, problems.NUM_CLASSES, dtype="float32")
         with problems.skipping_older_commits():
-            from fastml.kernels import network
+            from fastml.kernels.network import Network
 
-            self.network = network
-            self.packed = network.pack(self.weights[0].dtype, *self.weights)
-            network.unpack(self.packed, *self.weights)
+            self.model = Network
+            self.kernels = Network(*self.weights)
+            self.kernels.unpack(*self.weights)
 
     def time_pack(self, inputs):
-        self.network.pack(self.weights[0].dtype, *self.weights)
+        self.model(*self.weights)
 
     def time_unpack(self, inputs):
-        self.network.unpack(self.packed, *self.weights)
+        self.kernels.unpack(*self.weights)

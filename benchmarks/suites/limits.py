@@ -1,6 +1,6 @@
 """How far epochs are from the limits of the machine, and from NumPy; in these graphs higher is better.
 
-What is divided by the other is measured in one process, in turn: machines that others share drift within minutes.
+Both numbers of a quotient are measured in one process, in turn, because shared machines drift within minutes.
 """
 
 import functools
@@ -8,8 +8,8 @@ import time
 
 from . import numpy_epochs, problems
 
-# After a product the threads of OpenBLAS, and after a parallel region those of OpenMP, spin for a while before they
-# sleep, and would be measured in the time of what comes next.
+# Threads of OpenBLAS spin for a while after a product before they sleep, and so do threads of OpenMP after a parallel
+# region. Without a pause they would slow what is measured next.
 PAUSE_SECONDS = 0.2
 ROUNDS = 3
 CASES = {
@@ -36,7 +36,7 @@ def least_seconds(*functions):
 
 
 def numpy_epoch(hidden_dim, dtype):
-    """Return an epoch of NumPy; uint8 only fastml takes as it is."""
+    """Return an epoch of NumPy; in the place of uint8 NumPy gets float32."""
     X = problems.images("float32" if dtype == "uint8" else dtype)
     function = numpy_epochs.nn_epoch if hidden_dim else numpy_epochs.softmax_regression_epoch
     return functools.partial(function, X, problems.mnist()[1], *problems.weights(hidden_dim, dtype), lr=0.0, batch=100)

@@ -1,4 +1,4 @@
-"""The most memory that a process has had: what stands beside the data is the difference to `peakmem_reference`."""
+"""Peak memory of a process. What a function needs beside the data is its difference to `peakmem_reference`."""
 
 import numpy as np
 
@@ -9,10 +9,10 @@ from . import problems
 
 
 class Process:
-    """A process that has loaded 60,000 images as uint8, and the machine code."""
+    """A process that has loaded 60,000 images as uint8 and the machine code."""
 
     def setup_cache(self):
-        # Compiling takes memory of its own, so it is done in this process, and reading MNIST's compressed file as well.
+        # The compiler and the reader of MNIST's compressed file need memory too, so this process runs them beforehand.
         X, y = problems.mnist()
         np.savez("mnist.npz", X=X, y=y)
         write_idx("images.gz", X)
@@ -25,7 +25,7 @@ class Process:
         self.run(self.X[:1], self.y[:1])
 
     def run(self, X, y):
-        """Run all that is measured on a few rows."""
+        """Run each measured function on a few rows."""
         fastml.softmax_regression_epoch(X, y, *self.theta, lr=0.0, scale=1 / 255)
         fastml.nn_epoch(X, y, *self.network, lr=0.0, scale=1 / 255)
         fastml.evaluate(X, y, *self.network, scale=1 / 255)

@@ -1,6 +1,6 @@
-"""What fastml is compared with: both epochs and the evaluation in NumPy, in the dtype of X and the weights.
+"""Both epochs and the evaluation in NumPy, in the dtype of X and the weights: fastml is compared with these.
 
-Written for speed as far as it goes without leaving NumPy: BLAS for the products, in place wherever that saves an array.
+They are as fast as NumPy allows: BLAS makes the products, and an operation is in place wherever that saves an array.
 """
 
 import numpy as np

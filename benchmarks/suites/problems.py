@@ -1,7 +1,7 @@
 """What the suites share: seeded data and weights, made once in a process, and epochs that have run before.
 
-An epoch is timed with lr = 0: the weights stay what they are, so that no run differs from the one before it, and the
-work is the same. Epochs of MNIST took 124.8 ms with lr 0 and 125.2 ms with lr 0.02, medians of 12.
+An epoch is timed with lr = 0. The weights then do not change, so all runs are equal, and the work is that of any other
+lr: epochs of MNIST took 124.8 ms with lr 0 and 125.2 ms with lr 0.02, medians of 12.
 """
 
 import contextlib
@@ -24,9 +24,9 @@ MNIST = 0.19
 
 @contextlib.contextmanager
 def skipping_older_commits() -> Iterator[None]:
-    """Skip a benchmark whose setup uses what an older commit, in an environment that asv built, doesn't have.
+    """Skip a benchmark if its setup fails on an older commit, in an environment that asv built.
 
-    In the tree of these suites it is an error.
+    In the tree of these suites the failure is an error.
     """
     try:
         yield
@@ -51,8 +51,8 @@ def in_unit_interval(pixels: NDArray[np.uint8], dtype: str) -> NDArray:
 def images(dtype: str, density: float = MNIST) -> NDArray:
     """Return the training images as uint8, or in [0, 1].
 
-    For a density below MNIST's some of the pixels become zero, drawn at random; above it, some that are zero don't stay
-    so.
+    For a density below MNIST's some pixels, drawn at random, become zero. For a higher density some zeros become random
+    pixels.
     """
     X, _ = mnist()
     if density != MNIST:
@@ -67,19 +67,19 @@ def images(dtype: str, density: float = MNIST) -> NDArray:
 
 
 def settings(X: NDArray) -> dict[str, float]:
-    """Return the settings under which the kernels see X in [0, 1]."""
+    """Return the settings with which fastml takes X to be in [0, 1]."""
     return {"scale": 1 / 255} if X.dtype == np.uint8 else {}
 
 
 def start_weights(*sizes: int, dtype: np.dtype) -> list[NDArray]:
-    """Return normal random weights from layer to layer, divided by the root of their columns as in hw0."""
+    """Return normal random weights of each layer, divided by the root of the number of columns as in hw0."""
     generator = np.random.default_rng(0)
     shapes = itertools.pairwise(sizes)
     return [(generator.standard_normal((n, m)) / np.sqrt(m)).astype(dtype) for n, m in shapes]
 
 
 def weights(hidden_dim: int, dtype: str = "float32") -> list[NDArray]:
-    """Return the weights of softmax regression, if hidden_dim is 0, or of the network, random as hw0 has them."""
+    """Return random start weights as in hw0: of softmax regression if hidden_dim is 0, else of the network."""
     sizes = (INPUT_DIM, hidden_dim, NUM_CLASSES) if hidden_dim else (INPUT_DIM, NUM_CLASSES)
     return start_weights(*sizes, dtype=np.dtype("float64" if dtype == "float64" else "float32"))
 
@@ -90,7 +90,7 @@ def epoch(
 ) -> Callable[[], None]:
     """Return an epoch of the network, or of softmax regression if hidden_dim is 0, on floats up to the largest.
 
-    It has run on two batches: so it is compiled for its very dtypes. All pages of the data have been written.
+    It has run on two batches, so the kernels are compiled for its dtypes. All pages of the data have been written.
     """
     function = fastml.nn_epoch if hidden_dim else fastml.softmax_regression_epoch
     X, (_, y) = images(dtype, density), mnist()
@@ -104,7 +104,7 @@ def epoch(
 
 @functools.cache
 def wide_epoch(input_dim: int, hidden_dim: int, batch: int, density: float) -> Callable[[], None]:
-    """Return an epoch of the network on 1,000 rows of random floats, a share of them not zero; it has run once."""
+    """Return an epoch of the network on 1,000 rows of random floats of a density; it has run once."""
     generator = np.random.default_rng(0)
     X = generator.uniform(0.1, 1, (1000, input_dim)).astype(np.float32)
     X *= generator.random(X.shape, np.float32) < density
@@ -117,7 +117,7 @@ def wide_epoch(input_dim: int, hidden_dim: int, batch: int, density: float) -> C
 
 @functools.cache
 def verdicts(name: str, hidden_dim: int, dtype: str) -> Callable[[], object]:
-    """Return evaluate, predict or predict_proba of a model on the training images; it has run on a few."""
+    """Return evaluate, predict or predict_proba of a model on the training images. It has run on a few of them."""
     function, X, arrays = getattr(fastml, name), images(dtype), weights(hidden_dim)
     data = (X, mnist()[1]) if name == "evaluate" else (X,)
     function(*(array[:1000] for array in data), *arrays, **settings(X))
@@ -125,7 +125,7 @@ def verdicts(name: str, hidden_dim: int, dtype: str) -> Callable[[], object]:
 
 
 def dense_operations(rows: int, input_dim: int, hidden_dim: int, num_classes: int) -> int:
-    """Return the floating-point operations of an epoch's products, zeros included; no hidden_dim means softmax."""
+    """Return the floating-point operations of an epoch's products, zeros included; hidden_dim 0 means softmax."""
     if not hidden_dim:
         return 4 * rows * input_dim * num_classes
     return 4 * rows * (input_dim + num_classes) * hidden_dim + 2 * rows * hidden_dim * num_classes

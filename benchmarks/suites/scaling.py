@@ -1,10 +1,10 @@
-"""What more threads bring: epochs and an evaluation on 1, 2, 4 ... threads."""
+"""Epochs and an evaluation on 1, 2, 4 ... threads."""
 
 import numba
 
 from . import problems
 
-# As in epochs.
+# The settings are those of `epochs`.
 number = 1
 repeat = (2, 5, 2.0)
 warmup_time = 0.2
@@ -17,7 +17,7 @@ WORK = {
 
 
 class Threads:
-    """Numbers of threads that a machine doesn't have are skipped there, so that all machines share the graphs."""
+    """Numbers of threads, the same for all machines, which so share the graphs. A machine skips what it cannot run."""
 
     params = (list(WORK), [1, 2, 4, 8, 16])
     param_names = ("work", "threads")

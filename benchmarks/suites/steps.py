@@ -1,137 +1,151 @@
-"""The steps of a batch as the models take them, on one thread, each a function that Numba compiles.
+"""The steps of a batch as the models take them, on one thread. `kernels` compiles each function and repeats it.
 
-Each can be repeated: what it reads is not what it writes, or what it adds are zeros. All take a batch, the weights, and
-the memory of a worker.
+Each step can be repeated: it reads nothing that it writes, or it changes the weights at a rate of 0. A step takes a
+batch, the weights of a model, and the memory of the model.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastml.kernels import network, network_memory, pattern, rows, softmax, softmax_regression, tiles
-from fastml.kernels.masks import MASK_BITS
-from fastml.kernels.panels import ROWS
-from fastml.kernels.softmax import BAND, empty_verdicts
-from fastml.kernels.vectors import as_numbers, exp, load_vector, store_vector
+from fastml.kernels import input, layer, loss, pattern
+from fastml.kernels.batches import Descent
+from fastml.kernels.compile import forks
+from fastml.kernels.input import Examples
+from fastml.kernels.layer import Dots
+from fastml.kernels.loss import BAND, Verdicts, empty_verdicts
+from fastml.kernels.network import Network
+from fastml.kernels.panels import ROWS, columns_of
+from fastml.kernels.pattern import groups_of, own_lists
+from fastml.kernels.simd import vectors
+from fastml.kernels.softmax_regression import SoftmaxRegression, features_of
+from fastml.kernels.team import Tiles, Worker
+from fastml.kernels.update import Update
 
 from . import problems
 
 BATCH, HIDDEN_DIM = 100, 400
-GROUPS = BATCH // ROWS
 
 
 class Batch(NamedTuple):
-    """A batch of MNIST as the models read it, and what it is multiplied by."""
+    """A batch of MNIST, and what the steps take beside it."""
 
-    X: NDArray
-    rows: NDArray
-    labels: NDArray
-    scale: np.floating
+    floats: Examples  # images in [0, 1]
+    pixels: Examples  # the same images as raw pixels
+    update: Update  # at a rate of 0
+    verdicts: Verdicts  # empty: no verdicts are wanted
+    worker: Worker  # the only one
 
 
-def after_a_batch(model, hidden_dim):
-    """Return a batch, the weights, and the memory of a worker that has been through it with a step of 0."""
-    X, labels = problems.images("float32")[:BATCH].view(), problems.mnist()[1][:BATCH].astype(np.int64)
+def examples_of(X: NDArray, scale: float) -> Examples:
+    """Return the first images as the examples of a slice; X is read-only, as the kernels expect it."""
+    X, labels = X[:BATCH].view(), problems.mnist()[1][:BATCH].astype(np.int64)
     X.flags.writeable = False
-    one, zero = np.float32(1), np.float32(0)
-    batch = Batch(model.as_read(X), np.arange(BATCH), labels, one)
-    weights = model.pack(X.dtype, *problems.weights(hidden_dim))
-    scratch = model.scratch(BATCH, 1, True, weights, X.dtype)
-    verdicts = empty_verdicts(0, problems.NUM_CLASSES, X.dtype)
-    model.run(batch.X, batch.rows, labels, BATCH, zero, zero, one, True, 1, weights, scratch, verdicts)
-    return batch, weights, scratch
+    return Examples(X, np.arange(BATCH), labels, np.float32(scale), problems.INPUT_DIM)
 
 
-def network_batch():
+def after_a_batch(model: Callable, hidden_dim: int) -> tuple:
+    """Return a batch, and the weights and the memory of a model that has learned the batch at a rate of 0."""
+    kernels, zero = model(*problems.weights(hidden_dim)), np.float32(0)
+    floats = examples_of(problems.images("float32"), 1)
+    floats = floats._replace(X=kernels.as_read(floats.X))
+    verdicts = empty_verdicts(0, problems.NUM_CLASSES, kernels.dtype)
+    kernels.reserve(BATCH, 1, True)
+    with forks.parallel_lock:
+        kernels.learn(floats, Descent(BATCH, zero, zero), verdicts, 1)
+    pixels, worker = examples_of(problems.mnist()[0], 1 / 255), Worker(kernels.memory.team, 0, 1)
+    return Batch(floats, pixels, Update(zero, True, True), verdicts, worker), kernels.weights, kernels.memory
+
+
+def network_batch() -> tuple:
     """Return what the steps of the network take."""
-    batch, weights, scratch = after_a_batch(network, HIDDEN_DIM)
-    return batch, weights, network_memory.own_scratch.py_func(scratch, 0, 0, 0)
+    return after_a_batch(Network, HIDDEN_DIM)
 
 
-def softmax_regression_batch():
+def softmax_regression_batch() -> tuple:
     """Return what the steps of softmax regression take."""
-    return after_a_batch(softmax_regression, 0)
+    return after_a_batch(SoftmaxRegression, 0)
 
 
-def mark_rows(batch, weights, own):
-    X, dim = as_numbers(batch.X, own.X), weights.input_dim
-    rows.mark_rows(batch.X, batch.rows, batch.scale, dim, True, X, own.X, own.masks)
+def pack(batch, layers, memory):
+    input.read(batch.pixels, 0, BATCH, memory.X[0])
 
 
-def pack_rows(batch, weights, own):
-    rows.pack_rows(batch.X, batch.rows, batch.scale, weights.input_dim, own.X)
+def mark(batch, layers, memory):
+    block = input.read(batch.floats, 0, BATCH, memory.X[0])
+    input.mark(block, own_lists(memory.lists, batch.worker, 0).masks)
 
 
-def list_pixels(batch, weights, own):
-    for g in range(GROUPS):
-        pattern.list_pixels(own.masks, own.order, g, weights.pieces, own.pixels, own.pixels_listed)
+def list_features(batch, layers, memory):
+    pattern.list_features(batch.floats.labels, own_lists(memory.lists, batch.worker, 0))
 
 
-def forward_tiles(batch, weights, own):
-    X, ahead = (as_numbers(batch.X, own.X), own.table), tiles.Ahead(batch.X, np.intp(0), np.intp(0), np.intp(0))
-    for p in range(weights.offsets.size - 1):
-        listed, W1, hidden, begins = own.pixels_listed[:2], weights.W1[p], own.hidden[p], own.begins
-        tiles.forward_tiles(own.tiles, p, X, own.order, own.pixels, listed, 0, W1, hidden, 0, GROUPS, begins, ahead)
+def forward(batch, layers, memory):
+    examples, lists = batch.floats, own_lists(memory.lists, batch.worker, 0)
+    block = input.read(examples, 0, BATCH, memory.X[0])
+    ahead = input.ahead_of(examples, BATCH, BATCH, 1, memory.position[0])
+    for p in range(layers.first.weights.shape[0]):
+        layer.forward(layers.first, Tiles(p, 0, groups_of(BATCH)), block.X, lists, True, memory.hidden[p], ahead)
 
 
-def logit_tiles(batch, weights, own):
-    for p in range(weights.offsets.size - 1):
-        width = weights.offsets[p + 1] - weights.offsets[p]
-        tiles.logit_tiles(width, own.hidden[p], weights.W2[0, p], own.partial[p], 0, GROUPS)
+def logits(batch, layers, memory):
+    first, identity, groups = layers.first, memory.identity, groups_of(BATCH)
+    for p in range(first.weights.shape[0]):
+        dots, features = Dots(memory.hidden[p], identity[: groups * ROWS], identity[:0], 1), (0, columns_of(first, p))
+        layer.logits(layers.last.weights[p], dots, Tiles(p, 0, groups), features, memory.partial[0], p)
 
 
-def dlogits(batch, weights, own):
-    bands = own.logits.shape[0]
-    softmax.add_partial_logits(own.partial, 0, bands, own.logits)
-    for b in range(bands):
-        softmax.softmax_band(own.logits[b], weights.num_classes)
-        first, last, rate = b * BAND, min((b + 1) * BAND, BATCH), 0 * batch.scale
-        softmax.dlogits_band(own.logits[b], batch.labels, own.order, first, last, rate, weights.num_classes)
+def make_dlogits(batch, layers, memory):
+    labels, order = batch.floats.labels, own_lists(memory.lists, batch.worker, 0).order
+    partial, dlogits = memory.partial[0], memory.dlogits[0]
+    loss.make_dlogits((partial, dlogits), 1, labels, order, layers.num_classes, batch.verdicts, batch.worker)
 
 
-def list_rows(batch, weights, own):
-    for g in range(weights.W1.shape[1] // ROWS):
-        own.rows_listed[g] = pattern.list_rows(own.masks, BATCH, g, own.rows)
+def list_rows(batch, layers, memory):
+    groups = layers.first.weights.shape[1] // ROWS
+    pattern.list_rows(BATCH, groups, own_lists(memory.lists, batch.worker, 0), True)
 
 
-def dhidden_tiles(batch, weights, own):
-    for p in range(weights.offsets.size - 1):
-        W2, hidden = weights.W2[0, p], own.hidden[p]
-        tiles.dhidden_tiles(
-            own.tiles, p, own.logits, weights.num_classes, W2, hidden, own.dhidden[0], own.order, GROUPS
-        )
+def backward(batch, layers, memory):
+    order, dlogits, classes = own_lists(memory.lists, batch.worker, 0).order, memory.dlogits[0], layers.num_classes
+    for p in range(layers.last.weights.shape[0]):
+        tiles = Tiles(p, 0, groups_of(BATCH))
+        layer.backward(layers.last, tiles, dlogits, classes, memory.hidden[p], memory.dhidden[0], order)
 
 
-def update_tiles(batch, weights, own):
-    groups = weights.W1.shape[1] // ROWS
-    X, ahead = (as_numbers(batch.X, own.X), own.table), tiles.Ahead(batch.X, np.intp(0), np.intp(0), np.intp(0))
-    for p in range(weights.offsets.size - 1):
-        listed, W1, dhidden, begins = own.rows_listed, weights.W1[p], own.dhidden[0], own.begins
-        tiles.update_tiles(own.tiles, p, X, own.rows, listed, dhidden, W1, 0, groups, begins, ahead)
+def logits_gradient(batch, layers, memory):
+    last, identity = layers.last, memory.identity
+    for p in range(last.weights.shape[0]):
+        dots = Dots(memory.hidden[p], identity[:BATCH], identity[:0], 1)
+        layer.logits_gradient(last, p, dots, memory.dlogits[0], (0, columns_of(last, p)), batch.update)
 
 
-def class_tiles(batch, weights, own):
-    for p in range(weights.offsets.size - 1):
-        tiles.class_tiles(own.tiles, p, own.logits, BATCH, own.hidden[p], weights.W2[0, p], weights.W2[1, p])
+def gradient(batch, layers, memory):
+    examples, lists = batch.floats, own_lists(memory.lists, batch.worker, 0)
+    block = input.read(examples, 0, BATCH, memory.X[0])
+    ahead = input.ahead_of(examples, BATCH, BATCH, 1, memory.position[0])
+    groups = layers.first.weights.shape[1] // ROWS
+    for p in range(layers.first.weights.shape[0]):
+        layer.gradient(layers.first, Tiles(p, 0, groups), block.X, lists, memory.dhidden[0], batch.update, ahead)
 
 
-def exp_of_pixels(batch, weights, own):
-    X = as_numbers(batch.X, own.X)
-    pixels = X.reshape(X.size // MASK_BITS, MASK_BITS)
-    result = own.hidden.reshape(own.hidden.size // MASK_BITS, MASK_BITS)
+def exp_of_pixels(batch, layers, memory):
+    X = vectors.as_numbers(batch.floats.X, memory.X)
+    pixels, result = X.reshape(X.size // BAND, BAND), memory.hidden.reshape(memory.hidden.size // BAND, BAND)
     for i in range(min(pixels.shape[0], result.shape[0])):
-        store_vector(exp(load_vector(MASK_BITS, pixels, i)), result, i)
+        vectors.store_vector(vectors.exp(vectors.load_vector(BAND, pixels, i)), result, i)
 
 
-def logits(batch, weights, scratch):
-    theta, ahead = weights.theta, batch.rows[:0]
-    for p in range(scratch.partial.shape[1]):
-        begin = softmax_regression.part_begin(p, scratch.partial.shape[1], theta)
-        end = softmax_regression.part_begin(p + 1, scratch.partial.shape[1], theta)
-        softmax_regression.compute_logits(batch.X, batch.rows, ahead, 2, theta, begin, end, scratch.partial[0, p])
+def logits_of_few_classes(batch, weights, memory):
+    examples, theta = batch.floats, weights.theta.weights[0]
+    dots, tiles = Dots(examples.X, examples.rows, examples.rows[:0], 2), Tiles(0, 0, groups_of(BATCH))
+    for part in range(weights.parts):
+        layer.logits(theta, dots, tiles, features_of(weights, part, part + 1), memory.partial[0], part)
 
 
-def gradient(batch, weights, scratch):
-    theta, ahead = weights.theta, batch.rows[:0]
-    softmax_regression.add_gradient(batch.X, batch.rows, ahead, scratch.logits[0], 0, theta.shape[1], theta)
+def logits_gradient_of_few_classes(batch, weights, memory):
+    examples, features = batch.floats, features_of(weights, 0, weights.parts)
+    dots = Dots(examples.X, examples.rows, examples.rows[:0], 2)
+    layer.logits_gradient(weights.theta, 0, dots, memory.dlogits[0], features, batch.update)
