@@ -64,9 +64,9 @@ def softmax_regression_epoch(
     Notes
     -----
     After KeyboardInterrupt or an error in `progress`, theta holds the result of the last finished slice of whole
-    batches. NaN and infinity propagate as in NumPy. On x86 CPUs, subnormal numbers (in float32 those below 1.2e-38) are
-    flushed to zero, because arithmetic on them is slow. The result has the same bits for any number of threads and any
-    threading layer.
+    batches. NaN and infinity propagate as in NumPy; with 48 classes or more there is the exception that `nn_epoch`
+    describes. On x86 CPUs, subnormal numbers (in float32 those below 1.2e-38) are flushed to zero, because arithmetic
+    on them is slow. The result has the same bits for any number of threads and any threading layer.
 
     References
     ----------
@@ -124,7 +124,7 @@ def nn_epoch(
 
     Notes
     -----
-    As for `softmax_regression_epoch`, with one exception for NaN and infinity: the kernels process several rows
+    As for `softmax_regression_epoch`, with one exception for NaN and infinity: these kernels process several rows
     together, and skip a feature that is exactly 0 in all of them. A skipped feature contributes 0, even if its weight
     is not finite.
 
