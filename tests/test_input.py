@@ -99,7 +99,7 @@ def test_marks_of_rows(input_dim, dtype, count):
 
 
 @pytest.mark.parametrize("step", [0, 1, 58, 64, 100])
-def test_steps_lead_through_all_bytes(step):
+def test_a_step_moves_on_by_its_bytes_even_behind_the_last_row(step):
     X, rows = np.zeros((9, 100), np.uint8), np.array([3, 0, 8])
     ahead, position = kernels.Ahead(X, rows, step, np.zeros(1, np.int64)), 0
     for _ in range(10):

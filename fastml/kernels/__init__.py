@@ -10,8 +10,8 @@ point only upward in this list::
     input.py               where X is read
     loss.py                logits -> dlogits, verdicts on rows
     update.py              the optimizer: the only place where weights change
-    layer.py               the products of a layer
     team.py                workers, barriers, the owners of tiles
+    layer.py               the products of a layer
     batches.py             how a slice goes through a model
     softmax_regression.py  the step with few classes
     many_classes.py        the step with many classes
