@@ -19,28 +19,38 @@ def describe(array: NDArray) -> str:
 
 
 def as_array(name: str, value: ArrayLike) -> NDArray:
-    """Return value as an ndarray, without a copy if it already is one; reject a value without a regular shape."""
+    """Return value as an ndarray, without a copy if it already is one; reject irregular shapes and masked elements."""
+    check_unmasked(name, value)
     try:
         return np.asarray(value)
     except (TypeError, ValueError) as error:
         raise type(error)(f"{name} must be an array of numbers, got {type(value).__name__}: {error}") from error
 
 
-def check_features(X: ArrayLike, input_dim: int | None = None) -> NDArray:
+def check_unmasked(name: str, value: ArrayLike) -> None:
+    """Reject a masked array with a masked element, and a list of arrays with one: the kernels would use its value."""
+    for part in value if isinstance(value, list | tuple) else [value]:
+        if np.ma.is_masked(part):
+            first = np.unravel_index(np.argmax(part.mask), part.shape)
+            place = f" at {', '.join(map(str, first))}" if first else ""
+            raise ValueError(f"{name} has a masked element{place}; fill it, as {name}.filled(0) does, or leave it out")
+
+
+def check_features(X: ArrayLike, input_dim: int | None = None, name: str = "X") -> NDArray:
     """Return X as a 2-D array of booleans, integers or floats up to 64 bits, with input_dim columns if it is given."""
-    X = as_array("X", X)
+    X = as_array(name, X)
     if X.dtype.kind not in "buif" or X.dtype.itemsize > 8:
-        raise TypeError(f"X must hold booleans, integers or floats of at most 64 bits, got {describe(X)}")
+        raise TypeError(f"{name} must hold booleans, integers or floats of at most 64 bits, got {describe(X)}")
     if X.ndim != 2:
-        raise ValueError(f"X must be 2-D, (num_examples, input_dim), got {describe(X)}")
+        raise ValueError(f"{name} must be 2-D, (num_examples, input_dim), got {describe(X)}")
     if input_dim is not None and X.shape[1] != input_dim:
-        raise ValueError(f"X must have {input_dim} columns, one for each row of the weights, got {describe(X)}")
+        raise ValueError(f"{name} must have {input_dim} columns, one for each row of the weights, got {describe(X)}")
     return X
 
 
 def check_logits(Z: ArrayLike) -> NDArray:
     """Return logits as a 2-D array with at least one row and one class."""
-    Z = as_array("Z", Z)
+    Z = as_array("logits", Z)
     if Z.dtype.kind not in "buif" or Z.dtype.itemsize > 8:
         raise TypeError(f"logits must hold booleans, integers or floats of at most 64 bits, got {describe(Z)}")
     if Z.ndim != 2 or Z.size == 0:
@@ -48,10 +58,10 @@ def check_logits(Z: ArrayLike) -> NDArray:
     return Z
 
 
-def check_examples(X: NDArray) -> None:
+def check_examples(X: NDArray, name: str = "X") -> None:
     """Reject an X without rows, for functions that return a mean over the rows."""
     if X.shape[0] == 0:
-        raise ValueError(f"X must have at least one row, got {describe(X)}")
+        raise ValueError(f"{name} must have at least one row, got {describe(X)}")
 
 
 def check_labels(y: ArrayLike, num_examples: int, num_classes: int, name: str = "y") -> NDArray:
@@ -116,6 +126,7 @@ def check_out(out: NDArray, shape: tuple[int, ...], **inputs: NDArray) -> None:
     """Reject an array that cannot hold images of the given shape, is not writable, or shares memory with an input."""
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out must be a NumPy array, got {type(out).__name__}")
+    check_unmasked("out", out)
     if out.dtype != np.uint8:
         raise TypeError(f"out must be uint8, got {describe(out)}")
     if out.shape != shape:
@@ -133,6 +144,7 @@ def check_weights(**weights: NDArray) -> None:
     for name, W in weights.items():
         if not isinstance(W, np.ndarray):
             raise TypeError(f"{name} must be a NumPy array, got {type(W).__name__}")
+        check_unmasked(name, W)
         if W.dtype.kind != "f" or W.dtype.itemsize not in (4, 8):
             raise TypeError(f"{name} must be float32 or float64, got {describe(W)}")
         if W.ndim != 2 or W.size == 0:

@@ -6,6 +6,7 @@ from io import BytesIO
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastml import checks
 from fastml.files import replacing
 from fastml.history import History
 
@@ -81,7 +82,7 @@ def plot_confusion(matrix: ArrayLike, path: str | os.PathLike) -> None:
     OSError
         If the file cannot be written.
     """
-    matrix = np.asarray(matrix)
+    matrix = checks.as_array("matrix", matrix)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"the matrix must be square, (num_classes, num_classes), got shape {matrix.shape}")
     num_classes, right = len(matrix), np.eye(len(matrix), dtype=bool)
@@ -120,7 +121,7 @@ def plot_deformations(images: ArrayLike, path: str | os.PathLike) -> None:
     OSError
         If the file cannot be written.
     """
-    images = np.asarray(images)
+    images = checks.as_array("images", images)
     if images.ndim != 4 or images.size == 0 or images.shape[1] < 2:
         raise ValueError(f"images must be (lines, 2 or more of a line, rows, columns), got shape {images.shape}")
     lines, across, rows, columns = images.shape

@@ -195,12 +195,12 @@ def check_sets(
     X_tr: ArrayLike, y_tr: ArrayLike, X_te: ArrayLike, y_te: ArrayLike
 ) -> tuple[LabelledSet, LabelledSet, int]:
     """Check both sets; return them as arrays, and the number of classes."""
-    X = checks.check_features(X_tr)
-    checks.check_examples(X)
+    X = checks.check_features(X_tr, name="X_tr")
+    checks.check_examples(X, name="X_tr")
     y = checks.check_labels(y_tr, X.shape[0], np.iinfo(np.int32).max, name="y_tr")
     num_classes = int(y.max()) + 1
-    X_test = checks.check_features(X_te, X.shape[1])
-    checks.check_examples(X_test)
+    X_test = checks.check_features(X_te, X.shape[1], name="X_te")
+    checks.check_examples(X_test, name="X_te")
     y_test = checks.check_labels(y_te, X_test.shape[0], num_classes, name="y_te")
     return (X, y), (X_test, y_test), num_classes
 

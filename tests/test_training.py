@@ -97,7 +97,7 @@ def test_refuses_sets(train, sets):
     X, y, X_te, y_te = sets
     with pytest.raises(ValueError, match=r"y_te\[0\] is 3; labels must lie in \[0, 3\)"):
         train(X, y, X_te, y_te * 0 + 3)
-    with pytest.raises(ValueError, match="X must have 12 columns"):
+    with pytest.raises(ValueError, match="X_te must have 12 columns"):
         train(X, y, X_te[:, 1:], y_te)
     with pytest.raises(ValueError, match="at least one row"):
         train(X[:0], y[:0], X_te, y_te)

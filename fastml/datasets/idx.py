@@ -26,6 +26,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastml.checks import as_array
 from fastml.files import replacing
 
 _DTYPES = {
@@ -134,8 +135,8 @@ def write_idx(path: str | os.PathLike, array: ArrayLike) -> None:
 
     Raises
     ------
-    TypeError
-        If IDX does not support the dtype.
+    TypeError, ValueError
+        If IDX does not support the dtype, or an element is masked.
     IdxError
         If a dimension is larger than 2**32 - 1.
     OSError
@@ -152,7 +153,7 @@ def write_idx(path: str | os.PathLike, array: ArrayLike) -> None:
     array([0.5, 1.5], dtype=float32)
     """
     path = Path(path)
-    array = np.asarray(array)
+    array = as_array("array", array)
     dtype = array.dtype.newbyteorder(">")
     if dtype.str not in _TYPE_CODES:
         raise TypeError(f"{path}: found dtype {array.dtype}, IDX has {_DTYPE_NAMES}")
