@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 LAST_BATCH = ("nominal", "mean")
+CHUNK_BYTES = 4 << 20
 
 
 def describe(array: NDArray) -> str:
@@ -97,6 +98,23 @@ def check_range(name: str, values: NDArray, limit: int, plural: str, reason: str
         return
     first = int(np.argmax((values < 0) | (values >= limit)))
     raise ValueError(f"{name}[{first}] is {values[first]}; {plural} must lie in [0, {limit}), {reason}")
+
+
+def first_not_finite(dtype: np.dtype, **arrays: NDArray) -> str | None:
+    """Return the name, place and value of the first element of the arrays that is not finite in a dtype, or None.
+
+    An array may be a memory map that is larger than memory: a few megabytes are looked through at a time.
+    """
+    for name, array in arrays.items():
+        rows = max(1, CHUNK_BYTES // max(1, array[:1].nbytes))
+        for start in range(0, len(array) if array.dtype.kind == "f" else 0, rows):
+            with np.errstate(over="ignore"):  # numbers beyond the range of the dtype become infinity
+                finite = np.isfinite(array[start : start + rows].astype(dtype, copy=False))
+            if not finite.all():
+                row, *others = np.unravel_index(np.argmin(finite), finite.shape)
+                place = start + row, *others
+                return f"{name}[{', '.join(map(str, place))}] is {array[place]}, which is not finite in {dtype}"
+    return None
 
 
 def check_images(images: ArrayLike, most_pixels: int) -> NDArray:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastml import checks
 from fastml.checkpoints import Checkpoint, CheckpointError, fingerprint
 from fastml.datasets import deform
 from fastml.evaluation import evaluate
@@ -113,11 +114,7 @@ class Run:
         for epoch in range(len(self.history), self.settings.epochs):
             self.finish_epoch(epoch)
             result = EpochResult(epoch, *self.evaluate_sets(), self.seconds)
-            if not math.isfinite(result.train_loss):
-                raise FloatingPointError(
-                    f"the training loss is {result.train_loss} after epoch {epoch}: the weights have grown without "
-                    f"bound; a smaller lr (or X scaled to [0, 1]) may help"
-                )
+            self.check_losses(result)
             self.history.rows.append(result)
             self.row, self.seconds = 0, 0.0
             self.judged, self.losses = 0, 0.0
@@ -198,6 +195,17 @@ class Run:
             self.save()
             raise
         return *train, *test
+
+    def check_losses(self, result: EpochResult) -> None:
+        """Reject a loss that is not finite; the error names the element of X that caused it, if there is one."""
+        sets = {"training": (result.train_loss, {"X_tr": self.train_set[0]})}
+        sets["test"] = result.test_loss, {"X_te": self.test_set[0]}
+        for which, (loss, X) in sets.items():
+            if not math.isfinite(loss):
+                reason = checks.first_not_finite(self.history.weights[0].dtype, **X) or (
+                    "the weights have grown without bound; a smaller lr (or X scaled to [0, 1]) may help"
+                )
+                raise FloatingPointError(f"the {which} loss is {loss} after epoch {result.epoch}: {reason}")
 
     def save(self) -> None:
         """Save the state if the run has a checkpoint."""

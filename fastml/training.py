@@ -92,7 +92,8 @@ def train_softmax(
     OSError
         If checkpoint can't be read or written.
     FloatingPointError
-        When the training loss is no longer finite after an epoch.
+        When the training or the test loss is not finite after an epoch. The error names the first element of X that
+        is not finite, or says that the weights have grown without bound.
 
     References
     ----------

@@ -229,7 +229,9 @@ def test_loss_that_is_not_finite(capsys, tmp_path, data):
     assert "smaller lr" in line
     assert not path.exists()
     save_weights(path, (np.full((16, 3), np.nan),), {})
-    assert "is nan" in refuse(capsys, ["evaluate", path, "--data", data], status=1)
+    assert "is nan: theta[0, 0] is nan, which is not finite in float64" in refuse(
+        capsys, ["evaluate", path, "--data", data], status=1
+    )
 
 
 def test_hidden_layer_beyond_memory(capsys, data):

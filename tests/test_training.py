@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import fastml
+from fastml import checks
 from fastml.datasets import deform
 from fastml.orders import epoch_order
 from tests.problems import make_problem
@@ -63,12 +64,37 @@ def test_table_callback_and_progress(train, sets, capsys):
 
 
 @TRAIN
-def test_stops_when_the_loss_is_not_finite(train, sets):
+@pytest.mark.parametrize(
+    ("which", "value", "dtype", "match"),
+    [
+        ("X_tr", np.nan, "float32", r"training loss is nan after epoch 0: X_tr\[7, 3\] is nan"),
+        (
+            "X_tr",
+            1e39,
+            "float64",
+            r"training loss is nan after epoch 0: X_tr\[7, 3\] is 1e\+39, .* not finite in float32",
+        ),
+        ("X_te", np.nan, "float32", r"test loss is nan after epoch 0: X_te\[7, 3\] is nan"),
+        ("X_te", -np.inf, "float16", r"test loss is nan after epoch 0: X_te\[7, 3\] is -inf"),
+    ],
+)
+def test_a_loss_that_is_not_finite_names_what_is_to_blame(monkeypatch, train, sets, which, value, dtype, match):
+    monkeypatch.setattr(checks, "CHUNK_BYTES", 100)
     X, y, X_te, y_te = sets
-    X = X.copy()
-    X[7, 3] = np.nan
-    with pytest.raises(FloatingPointError, match="training loss is nan after epoch 0"):
+    X, X_te = X.astype(dtype), X_te.astype(dtype)
+    (X if which == "X_tr" else X_te)[[7, 9], 3] = value
+    if dtype == "float16":  # of both signs, so that one of the products is inf - inf
+        X_te[7, 4] = np.inf
+    with pytest.raises(FloatingPointError, match=match):
         train(X, y, X_te, y_te, epochs=3, verbose=False)
+
+
+@TRAIN
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+def test_weights_that_grow_without_bound_are_said_to(train, sets, dtype):
+    X, y, X_te, y_te = sets
+    with pytest.raises(FloatingPointError, match="training loss is nan after epoch 0: the weights have grown"):
+        train((9 * X).astype(dtype), y, X_te, y_te, epochs=3, lr=1e38, batch=1, verbose=False)
 
 
 @TRAIN

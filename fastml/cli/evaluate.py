@@ -6,10 +6,12 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from fastml.checks import first_not_finite
 from fastml.cli.arguments import PIXEL_SCALE, check_outputs, data_directory, name_ending
 from fastml.cli.progress import progress_bar
 from fastml.datasets import load_mnist
 from fastml.evaluation import evaluate, predict
+from fastml.models import model_of
 from fastml.weights import load_weights
 
 
@@ -31,7 +33,9 @@ def run(arguments: argparse.Namespace) -> None:
         _, (X, y) = load_mnist(arguments.data, raw=True, progress=progress)
     loss, err = evaluate(X, y, *weights, scale=PIXEL_SCALE)
     if not math.isfinite(loss):
-        raise FloatingPointError(f"the loss of {arguments.file} is {loss}")
+        named = model_of(weights).named(weights)
+        reason = first_not_finite(weights[0].dtype, **named) or "the logits are beyond the range of the dtype"
+        raise FloatingPointError(f"the loss of {arguments.file} is {loss}: {reason}")
     num_classes = weights[-1].shape[1]
     pairs = num_classes * y.astype(np.int64) + predict(X, *weights, scale=PIXEL_SCALE)
     matrix = np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
