@@ -189,7 +189,8 @@ def run_epoch(
             with forks.parallel_lock:
                 kernels.learn(examples, descent, verdicts, workers)
             if progress is not None:
-                losses += float(verdicts.losses.sum(dtype=np.float64))
+                with np.errstate(over="ignore"):  # a sum beyond the range of float64 is infinity
+                    losses += float(verdicts.losses.sum(dtype=np.float64))
                 progress(stop, rows.count, losses / stop)
     finally:
         kernels.unpack(*weights)

@@ -248,11 +248,20 @@ def mean_loss_err(
     """
     sums, wrong = [], 0
     for start, verdicts in judged:
-        sums += np.add.reduceat(
-            verdicts.losses, np.arange(0, len(verdicts.losses), SUM_ROWS), dtype=np.float64
-        ).tolist()
+        with np.errstate(over="ignore"):  # a sum beyond the range of float64 is infinity, as in NumPy
+            sums += np.add.reduceat(
+                verdicts.losses, np.arange(0, len(verdicts.losses), SUM_ROWS), dtype=np.float64
+            ).tolist()
         stop = start + len(verdicts.predictions)
         wrong += int(np.count_nonzero(verdicts.predictions != y[start:stop]))
         if progress is not None:
-            progress(stop, len(y), math.fsum(sums) / stop)
-    return math.fsum(sums) / len(y), wrong / len(y)
+            progress(stop, len(y), sum_once(sums) / stop)
+    return sum_once(sums) / len(y), wrong / len(y)
+
+
+def sum_once(losses: list[float]) -> float:
+    """Return the sum of losses, rounded once; a sum beyond the range of float64 is infinity, as in NumPy."""
+    try:
+        return math.fsum(losses)
+    except OverflowError:
+        return math.inf

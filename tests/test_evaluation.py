@@ -90,6 +90,26 @@ def test_huge_logits(dtype, size):
     np.testing.assert_allclose(fastml.softmax_loss(logits, [1, 0]), 2 * size + np.log(2) / 2, rtol=1e-6)
 
 
+@pytest.mark.parametrize("rows", [1, 200, 2 * LOGITS_ROWS])
+def test_a_sum_beyond_float64_is_infinity_as_in_numpy(rows):
+    logits = np.tile([4e307, -4e307], (rows, 1))
+    with np.errstate(over="ignore"):
+        expected = np.mean(np.full(rows, 8e307))
+    assert expected == (8e307 if rows == 1 else np.inf)
+    assert fastml.softmax_loss(logits, np.ones(rows, int)) == expected
+
+
+@pytest.mark.parametrize("rows", [1, 200, 2 * LOGITS_ROWS])
+def test_the_losses_of_a_model_may_sum_to_infinity(rows):
+    X, y, theta, heard = np.ones((rows, 1)), np.ones(rows, int), np.array([[4e307, -4e307]]), []
+    expected = 8e307 if rows == 1 else np.inf
+    assert fastml.evaluate(X, y, theta, progress=lambda *told: heard.append(told))[0] == expected
+    assert heard[-1] == (rows, rows, expected)
+    heard.clear()
+    fastml.softmax_regression_epoch(X, y, theta, batch=rows, progress=lambda *told: heard.append(told))
+    assert heard[-1] == (rows, rows, expected)
+
+
 def test_nan_and_infinity_in_logits_as_numpy_has_them():
     logits = np.array([[0, np.nan, 1], [np.inf, 0, 0], [-np.inf, 0, 0], [2, 2, 1]])
     with np.errstate(invalid="ignore"):
