@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------
     int
         The exit status: 0 after success; 1 if the loss is not finite or the reader of the output has closed its pipe; 2
-        if an argument or a file is invalid; 130 after an interrupt, 143 after SIGTERM.
+        if an argument, a file or the environment is invalid; 130 after an interrupt, 143 after SIGTERM.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except FloatingPointError as error:
         return fail(error, 1)
-    except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
+    except (ValueError, TypeError, OSError, ImportError, MemoryError, RuntimeError) as error:
         return fail(error, 2)
     except Stopped as stopped:
         print("fastml:", stopped, file=sys.stderr)

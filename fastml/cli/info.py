@@ -2,6 +2,8 @@
 
 import argparse
 
+import numba
+
 from fastml.kernels.loss import judge_logits
 from fastml.roofline import Roofline, machine_facts
 
@@ -17,7 +19,11 @@ def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print facts about the machine and its software; with --roofline also the measured limits."""
-    facts = machine_facts() | {"cache": judge_logits.stats.cache_path or "none: no directory that can be written"}
+    if numba.config.DISABLE_JIT:
+        cache = "none: NUMBA_DISABLE_JIT is set, so no kernel can run"
+    else:
+        cache = judge_logits.stats.cache_path or "none: no directory that can be written"
+    facts = machine_facts() | {"cache": cache}
     if arguments.roofline:
         roofline = Roofline()
         roofline.measure()

@@ -19,13 +19,31 @@ OPTIONS = {
 }
 
 
+class NotCompiled:
+    """Stands for a function that Numba was told not to compile. In Python the parts of a kernel have no meaning."""
+
+    def __init__(self, py_func: Callable):
+        self.py_func = py_func
+
+    def __call__(self, *arguments):
+        """Refuse the call."""
+        raise RuntimeError("NUMBA_DISABLE_JIT is set, but the kernels of fastml must be compiled: unset it")
+
+    compile = __call__
+
+
+def jit(**options: object) -> Callable:
+    """Return Numba's decorator with the options of every kernel and some more."""
+    return NotCompiled if numba.config.DISABLE_JIT else numba.njit(**options, **OPTIONS)
+
+
 def helper(py_func: Callable) -> Callable:
     """Compile a part of a kernel. Python cannot call the part.
 
     LLVM must inline each helper. A helper that stays a function of its own has a name that all kernels share, so a
     process would call the first one loaded, and results would depend on the state of the cache.
     """
-    return numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True, **OPTIONS)(py_func)
+    return jit(no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True)(py_func)
 
 
 def inlined(py_func: Callable) -> Callable:
@@ -33,12 +51,12 @@ def inlined(py_func: Callable) -> Callable:
 
     LLVM optimizes a `helper` on its own first, and again in each function around it. For large helpers that takes long.
     """
-    return numba.njit(inline="always", no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)(py_func)
+    return jit(inline="always", no_cpython_wrapper=True, no_cfunc_wrapper=True)(py_func)
 
 
 def kernel(py_func: Callable) -> Callable:
     """Compile a serial function that Python calls, with a cache on disk."""
-    return cached(numba.njit(**OPTIONS)(py_func))
+    return cached(jit()(py_func))
 
 
 def worker_kernel(py_func: Callable) -> Callable:
@@ -48,12 +66,11 @@ def worker_kernel(py_func: Callable) -> Callable:
 
 def parallel_kernel(py_func: Callable) -> Callable:
     """Compile a function with parallel loops, to be called under `forks.parallel_lock`, with a cache on disk."""
-    return cached(numba.njit(parallel=True, **OPTIONS)(py_func))
+    return cached(jit(parallel=True)(py_func))
 
 
 def cached(dispatcher: Callable) -> Callable:
     """Give a dispatcher a `KernelCache`. Where no directory is writable, each process compiles anew."""
-    if not numba.config.DISABLE_JIT:
-        with contextlib.suppress(RuntimeError):
-            dispatcher._cache = KernelCache(dispatcher.py_func)
+    with contextlib.suppress(RuntimeError):
+        dispatcher._cache = KernelCache(dispatcher.py_func)
     return dispatcher
