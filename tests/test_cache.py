@@ -3,6 +3,7 @@
 import json
 import pickle
 import shutil
+import zipfile
 from pathlib import Path
 
 import numba
@@ -110,6 +111,38 @@ def test_without_any_directory_every_process_compiles(copy):
     environment = {name: str(copy / "file") for name in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME", "HOME")}
     for _ in range(2):
         assert run_copy(copy, **environment) == [[2.0], 0]
+
+
+def run_zip(copy, python):
+    """Put the package of a copy into a zip file, as source or as bytecode, and run its kernel from there."""
+    archive = copy / "fastml.zip"
+    with zipfile.PyZipFile(archive, "w") as file:
+        if python == "bytecode":
+            file.writepy(copy / "fastml", filterfunc=lambda path: True)
+        else:
+            for path in copy.glob("fastml/**/*.py"):
+                file.write(path, path.relative_to(copy))
+    script = f"import sys; sys.path.insert(0, {str(archive)!r})\n{SCRIPT}"
+    environment = {"XDG_CACHE_HOME": str(copy / "home"), "HOME": str(copy / "home"), "NUMBA_CACHE_DIR": ""}
+    return run_copy(copy / "home", script, **environment)
+
+
+@pytest.fixture
+def zipped(copy):
+    (copy / "home").mkdir()
+    for path in copy.glob("fastml/**/__pycache__"):
+        shutil.rmtree(path)
+    return copy
+
+
+def test_in_a_zip_file_a_changed_helper_is_compiled_anew(zipped):
+    assert [run_zip(zipped, "source"), run_zip(zipped, "source")] == [[[2.0], 0], [[2.0], 1]]
+    (zipped / "fastml/kernels/factor.py").write_text(HELPER.replace("2", "3"))
+    assert [run_zip(zipped, "source"), run_zip(zipped, "source")] == [[[3.0], 0], [[3.0], 1]]
+
+
+def test_without_source_nothing_is_kept(zipped):
+    assert [run_zip(zipped, "bytecode"), run_zip(zipped, "bytecode")] == [[[2.0], 0]] * 2
 
 
 def test_a_full_disk_is_survived(copy):

@@ -34,9 +34,9 @@ def calls(directory):
     yield "warmup", fastml.warmup
     yield "deform", lambda: deform(np.zeros((1, 4, 4), np.uint8), [0])
     yield "generate", lambda: generate_mnist(f"{directory}/large", 60_001)
-    for text_format in ("libsvm", "csv"):
-        source, outputs = f"{directory}/source", [f"{directory}/{name}" for name in ("images", "labels")]
-        yield text_format, lambda f=text_format: convert(source, *outputs, shape=(1, 1), text_format=f)
+    files = [f"{directory}/{name}" for name in ("source", "images", "labels")]
+    yield "libsvm", lambda: convert(*files, shape=(1, 1), text_format="libsvm")
+    yield "csv", lambda: convert(*files, shape=(1, 1), text_format="csv")
     yield "roofline", lambda: roofline.fma_peak("float32", 1)
 
 

@@ -2,34 +2,50 @@
 
 import hashlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
-from pathlib import Path
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from types import ModuleType
 
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
-PACKAGE = Path(__file__).parents[2]
+
+def kernel_sources(directory: Traversable, of_kernels: bool = False) -> Iterator[Traversable]:
+    """Yield the source files in all directories named kernels, and below them; the package may lie in a zip file."""
+    for entry in sorted(directory.iterdir(), key=lambda entry: entry.name):
+        if entry.is_dir():
+            yield from kernel_sources(entry, of_kernels or entry.name == "kernels")
+        elif of_kernels and entry.name.endswith(".py"):
+            yield entry
 
 
 @cache
-def source_digest(file: Path) -> str:
-    """SHA-256 of the source of all kernels, the compile options included, and of a file with kernels of its own."""
-    digest = hashlib.sha256()
-    for path in sorted({file, *PACKAGE.glob("**/kernels/**/*.py")}):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+def digest_of_kernels() -> bytes:
+    """Return a digest of the source of all kernels, the compile options included; OSError where there is no source."""
+    sources = [source.read_bytes() for source in kernel_sources(files("fastml"))]
+    if not sources:
+        raise OSError("the source of the kernels cannot be read")
+    return hashlib.sha256(b"".join(hashlib.sha256(source).digest() for source in sources)).digest()
+
+
+@cache
+def source_digest(module: ModuleType) -> str:
+    """Return a digest of the source of all kernels, and of a module with kernels of its own."""
+    return hashlib.sha256(digest_of_kernels() + inspect.getsource(module).encode()).hexdigest()
 
 
 class KernelCache(FunctionCache):
     """Numba's cache on disk, with two more promises.
 
     Numba compares the file of the kernel alone, and would keep machine code with an old helper inlined. Here the stamp
-    covers the source of all kernels. A full, read-only or damaged cache counts as no cache and raises no error.
+    covers the source of all kernels; where there is no source, nothing is cached. A full, read-only or damaged cache
+    counts as no cache and raises no error.
     """
 
     def __init__(self, py_func: Callable):
+        stamp = source_digest(inspect.getmodule(py_func))
         super().__init__(py_func)
-        stamp = source_digest(Path(inspect.getfile(py_func)))
         self._cache_file = IndexDataCacheFile(self._cache_path, self._impl.filename_base, stamp)
 
     def load_overload(self, sig, target_context):

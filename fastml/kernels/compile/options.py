@@ -70,7 +70,7 @@ def parallel_kernel(py_func: Callable) -> Callable:
 
 
 def cached(dispatcher: Callable) -> Callable:
-    """Give a dispatcher a `KernelCache`. Where no directory is writable, each process compiles anew."""
-    with contextlib.suppress(RuntimeError):
+    """Give a dispatcher a `KernelCache`. Without a writable directory or source, each process compiles anew."""
+    with contextlib.suppress(RuntimeError, OSError):
         dispatcher._cache = KernelCache(dispatcher.py_func)
     return dispatcher
