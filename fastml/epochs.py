@@ -173,7 +173,9 @@ def run_epoch(
     checks.check_updatable({"X": X, "y": y, "order": order}, named)
     options = options.checked()
 
-    threads, kernels = forks.available_threads(), model.kernels(*weights)
+    threads = forks.available_threads()
+    with forks.parallel_lock:  # may compile
+        kernels = model.kernels(*weights)
     rows = Rows(X, order, kernels, options.scale)
     if rows.count == 0:
         return

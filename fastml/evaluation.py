@@ -214,10 +214,11 @@ def verdicts_of_model(
     probabilities: bool = False,
 ) -> Iterator[tuple[int, Verdicts]]:
     """Yield (start, verdicts) for consecutive ranges of rows; if y is None, the losses are meaningless."""
-    kernels, threads = model_of(weights).kernels(*weights), forks.available_threads()
-    rows = Rows(X, None, kernels, scale)
+    threads = forks.available_threads()
     with forks.parallel_lock:  # may compile
+        kernels = model_of(weights).kernels(*weights)
         kernels.reserve(BLOCK, threads, learn=False)
+    rows = Rows(X, None, kernels, scale)
     y = np.zeros(rows.count, np.uint8) if y is None else y
     # A slice has at least one block for each thread: with fewer blocks some threads would be idle.
     for start, stop, workers in slices(rows, BLOCK * threads, threads, 2 * sum(W.size for W in weights), MOST_BLOCKS):
@@ -230,11 +231,13 @@ def verdicts_of_model(
 
 def verdicts_on_logits(logits: NDArray, y: NDArray, dtype: np.dtype) -> Iterator[tuple[int, Verdicts]]:
     """Yield (start, verdicts) for consecutive ranges of rows of logits."""
+    forks.check_not_compiling()
     for start in range(0, len(logits), LOGITS_ROWS):
         part = np.array(logits[start : start + LOGITS_ROWS], dtype, order="C")
         labels = y[start : start + LOGITS_ROWS].astype(np.int64)
         verdicts = empty_verdicts(*part.shape, dtype)
-        judge_logits(part, labels, np.empty((part.shape[1], BAND), dtype), np.arange(len(part)), verdicts)
+        with forks.parallel_lock:  # may compile
+            judge_logits(part, labels, np.empty((part.shape[1], BAND), dtype), np.arange(len(part)), verdicts)
         yield start, verdicts
 
 

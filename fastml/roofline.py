@@ -119,6 +119,7 @@ def read_bandwidth(threads: int) -> float:
 def least_seconds(function: Callable[[], object]) -> float:
     """Return the shortest time, in seconds, of a few calls of a parallel kernel, after a call that may compile."""
     seconds = []
+    forks.available_threads()  # starts the threads, which compiling would do in another thread
     with forks.parallel_lock:
         function()
         for _ in range(REPEATS):
@@ -144,7 +145,7 @@ class Roofline:
     """
 
     def __init__(self) -> None:
-        self.threads = numba.get_num_threads()
+        self.threads = forks.available_threads()
         self.peaks: dict[tuple[str, int], float] = {}
         self.bandwidths: dict[int, float] = {}
 
@@ -188,7 +189,7 @@ def machine_facts() -> dict[str, str]:
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     _, target, _ = cpu_target.target_context.codegen().magic_tuple()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = numba.get_num_threads()  # also starts the threads; only then is the threading layer known
+    threads = forks.available_threads()  # also starts the threads; only then is the threading layer known
     return {
         "fastml": version("fastml"),
         "python": platform.python_version(),

@@ -15,6 +15,7 @@ from fastml.checkpoints import Checkpoint, CheckpointError, fingerprint
 from fastml.datasets import deform
 from fastml.evaluation import evaluate
 from fastml.history import TABLE_HEAD, EpochResult, History
+from fastml.kernels.compile import forks
 from fastml.mapping import mapping_of
 from fastml.options import Progress
 from fastml.orders import epoch_order
@@ -63,6 +64,7 @@ class Run:
         settings: Settings,
         progress: Progress | None,
     ):
+        forks.check_not_compiling()
         self.epoch_function = epoch_function
         self.train_set, self.test_set = train_set, test_set
         self.num_examples = len(train_set[0])

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from fastml import checks
 from fastml.datasets.kernels import text as kernels
 from fastml.files import Progress, replacing
+from fastml.kernels.compile import forks
 
 from .idx import DAMAGED_STREAM_ERRORS, decompressed, idx_header
 
@@ -102,6 +103,7 @@ def convert(
     2
     ([[[255, 0], [0, 9]], [[0, 1], [0, 0]]], [7, 3])
     """
+    forks.check_not_compiling()
     text_format = text_format or format_of(source)
     if text_format not in FORMATS:
         raise ValueError(f"text_format must be one of {', '.join(FORMATS)}, got {text_format!r}")
@@ -148,7 +150,8 @@ def read_examples(
     for block in read_lines(file, max(BLOCK_BYTES, LINE_BYTES_PER_PIXEL * num_pixels)):
         position = head_size(block) if text_format == "csv" and lines_before == 0 else 0
         while position < len(block):
-            rows, size, wrong = read(np.frombuffer(block, np.uint8, offset=position), images, labels)
+            with forks.parallel_lock:  # may compile
+                rows, size, wrong = read(np.frombuffer(block, np.uint8, offset=position), images, labels)
             position += size
             if wrong:
                 line = lines_before + block.count(b"\n", 0, position) + 1

@@ -3,7 +3,6 @@
 import errno
 import os
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from io import FileIO
 from pathlib import Path
 
@@ -12,6 +11,8 @@ from numpy.typing import NDArray
 
 from fastml import checks
 from fastml.files import Progress, lock
+from fastml.kernels.compile import forks
+from fastml.threads import Call
 
 from .deformation import deform
 from .idx import idx_header, write_idx
@@ -112,6 +113,7 @@ def generate_mnist(directory: str | os.PathLike, count: int, seed: int = 0, prog
     count, seed = checks.check_integer("count", count, minimum=1), checks.check_seed(seed)
     if count > LARGEST_COUNT:
         raise ValueError(f"count must be at most {LARGEST_COUNT}, as IDX counts no further, got {count}")
+    forks.check_not_compiling()
     (X, y), (X_test, y_test) = load_mnist(raw=True)
     series = Series(X.reshape(-1, SIDE, SIDE), count, seed)
 
@@ -168,16 +170,17 @@ def complete(file: FileIO, series: Series, progress: Progress | None) -> None:
     pieces = np.empty((2, PIECE, SIDE, SIDE), np.uint8)
     made = series.count_made(file)
     file.truncate(series.place(made) if made else 0)
-    with ThreadPoolExecutor(max_workers=1) as writer:
-        writing = writer.submit(append, file, b"" if made else series.header)
+    writing = Call(append, file, b"" if made else series.header).start()
+    try:
         for number, start in enumerate(range(made, series.count, PIECE)):
             stop = min(start + PIECE, series.count)
             piece = pieces[number % 2, : stop - start]
             series.make(start, stop, piece)
             writing.result()
-            writing = writer.submit(append, file, piece)
+            writing = Call(append, file, piece).start()
             if progress is not None:
                 progress(start, series.count)
+    finally:
         writing.result()
     if progress is not None:
         progress(series.count, series.count)

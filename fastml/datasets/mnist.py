@@ -2,7 +2,6 @@
 
 import math
 import os
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from importlib.resources import as_file, files
 from importlib.resources.abc import Traversable
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from fastml.files import Progress
+from fastml.threads import Call
 
 from .idx import IdxError, read_idx
 from .mapped_idx import open_or_read_idx
@@ -117,9 +117,9 @@ def load_mnist(
             # One set after the other, in the thread that receives Ctrl-C: unpacking may take minutes.
             train, test = (_read_pixels(*paths, progress) for paths in zip(images, labels, strict=True))
         else:
-            # Decompression and division release the GIL, so the two threads load both sets at the same time.
-            with ThreadPoolExecutor(max_workers=2) as pool:
-                train, test = pool.map(parse_mnist, images, labels)
+            # Decompression and division release the GIL, so two threads load both sets at the same time.
+            calls = [Call(parse_mnist, *paths).start() for paths in zip(images, labels, strict=True)]
+            train, test = [call.result() for call in calls]
     return train, test
 
 

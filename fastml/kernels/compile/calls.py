@@ -12,9 +12,11 @@ from llvmlite import ir
 from numba import types
 from numba._dispatcher import compute_fingerprint
 from numba.core import cgutils
+from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic
 
 from fastml.kernels.compile.options import kernel, parallel_kernel
+from fastml.threads import apart
 
 addresses: dict[tuple, int] = {}
 # What may be called at an address: machine code that receives other types than it was compiled for may do anything.
@@ -38,11 +40,20 @@ def address_of(function: Callable, arguments: tuple) -> int:
     key = function, compute_fingerprint(arguments)
     if key not in addresses:
         signature = tuple(numba.typeof(argument) for argument in arguments)
-        function.compile(signature)
+        addresses[key] = apart(compile_to_address, function, signature)
         compiled_signatures.add(signature)
-        compiled = function.overloads[signature]
-        addresses[key] = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
     return addresses[key]
+
+
+def compile_to_address(function: Callable, signature: tuple) -> int:
+    """Compile a kernel for a signature, if need be, and return the address of its machine code."""
+    with global_compiler_lock:
+        function.compile(signature)
+        compiled = function.overloads[signature]
+        address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+    if not address:
+        raise RuntimeError(f"Numba compiled {function.py_func.__qualname__}, but its machine code has no address")
+    return address
 
 
 def call_pointer(context, builder, address, signature, values):

@@ -1,34 +1,50 @@
-"""The lock around parallel kernels, what forks and signal handlers may do, and how many threads a kernel has."""
+"""The lock around kernels, what forks and signal handlers may do, and how many threads a kernel has."""
 
 import importlib
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 import numba
 from numba.core.compiler_lock import global_compiler_lock
 
-# Held while a parallel kernel runs. The workqueue layer aborts the process when two Python threads enter it at once; on
-# other layers two kernels at once only compete for the same cores. The lock is reentrant: the handler of a signal that
-# arrives during a kernel runs in the thread that holds the lock, and may call kernels itself.
+from fastml.threads import apart, waiting
+
+# Held while a kernel runs, and while what it needs is compiled. The workqueue layer aborts the process when two Python
+# threads enter it at once; on other layers two kernels at once only compete for the same cores. The lock is reentrant:
+# the handler of a signal that arrives during a kernel runs in the thread that holds the lock, and may call kernels.
 parallel_lock = threading.RLock()
 is_forked = False
 
 
+def _wait_for_kernels() -> None:
+    parallel_lock.acquire()
+    global_compiler_lock.acquire()
+
+
+def _go_on() -> None:
+    global_compiler_lock.release()
+    parallel_lock.release()
+
+
 def _begin_child() -> None:
     global parallel_lock, is_forked
+    global_compiler_lock.release()
     parallel_lock, is_forked = threading.RLock(), True
 
 
-# A fork waits for the running kernel. The kernel may be compiling, and the child would inherit Numba's own lock as
-# taken by a thread that the child does not have.
+# A fork waits for the running kernel, and for all that Numba compiles, also outside of fastml: the child would inherit
+# Numba's lock as taken by a thread that the child does not have.
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=lambda: parallel_lock.acquire(),
-        after_in_parent=lambda: parallel_lock.release(),
-        after_in_child=_begin_child,
-    )
+    os.register_at_fork(before=_wait_for_kernels, after_in_parent=_go_on, after_in_child=_begin_child)
+
+
+def check_not_compiling() -> None:
+    """Reject a call by the handler of a signal that has interrupted a compilation. Numba cannot begin another one."""
+    if threading.get_ident() in waiting or global_compiler_lock.is_locked():
+        raise RuntimeError(
+            "fastml was called by a signal handler while Numba compiles: call it after the handler has returned"
+        )
 
 
 def available_threads() -> int:
@@ -37,11 +53,9 @@ def available_threads() -> int:
     A forked process has none of its parent's threads, and not every threading layer notices: GNU OpenMP waits for them
     for ever if any library had used it, TBB waits where several Python threads had used it, or Numba ends the process.
     """
-    if global_compiler_lock.is_locked():  # by this thread; another thread's compilation is waited for later
-        raise RuntimeError(
-            "fastml was called by a signal handler while Numba compiles: call it after the handler has returned"
-        )
-    start_threads()
+    check_not_compiling()
+    with parallel_lock:
+        start_threads()
     return 1 if is_forked else numba.get_num_threads()
 
 
@@ -54,9 +68,8 @@ def start_threads() -> None:
     """
     if numba.config.THREADING_LAYER != "omp" and importable("numba.np.ufunc.tbbpool"):
         numba.get_num_threads()
-        return
-    with ThreadPoolExecutor(1) as starter:
-        starter.submit(numba.get_num_threads).result()
+    else:
+        apart(numba.get_num_threads)
 
 
 def importable(name: str) -> bool:

@@ -2,10 +2,13 @@
 
 import contextlib
 from collections.abc import Callable
+from functools import partial
 
 import numba
+from numba.core.compiler_lock import global_compiler_lock
 
 from fastml.kernels.compile.cache import KernelCache
+from fastml.threads import apart
 
 OPTIONS = {
     # Sums may be reordered and contracted to FMA. NaN and infinity must stay what IEEE 754 says: never nnan or ninf.
@@ -70,7 +73,16 @@ def parallel_kernel(py_func: Callable) -> Callable:
 
 
 def cached(dispatcher: Callable) -> Callable:
-    """Give a dispatcher a `KernelCache`. Without a writable directory or source, each process compiles anew."""
+    """Have a dispatcher compile in a thread of its own, and give it a `KernelCache`.
+
+    Without a writable directory or source there is no cache, and each process compiles anew.
+    """
+    dispatcher.compile = partial(compile_apart, dispatcher.compile)
     with contextlib.suppress(RuntimeError, OSError):
         dispatcher._cache = KernelCache(dispatcher.py_func)
     return dispatcher
+
+
+def compile_apart(compile: Callable, signature: tuple) -> Callable:
+    """Compile for a signature where no handler of a signal runs, unless this thread is in a compilation already."""
+    return compile(signature) if global_compiler_lock.is_locked() else apart(compile, signature)

@@ -1,0 +1,85 @@
+"""Calls in threads of their own.
+
+Python runs the handlers of signals in the main thread, between any two of its steps. Numba and LLVM do not bear an
+exception there: a callback swallows the exception, or a kernel stays half compiled. In other threads no handler runs.
+"""
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+# The calls of `apart` that threads wait for, by the waiting thread.
+waiting: dict[int, "Call"] = {}
+
+
+class Call:
+    """A call of a function in a thread of its own, which begins at once."""
+
+    def __init__(self, function: Callable, *arguments: Any):
+        self.function, self.arguments = function, arguments
+        # What the function returned and None, or None and what it raised.
+        self.outcome: tuple[Any, BaseException | None] | None = None
+        self.done = threading.Lock()
+        self.done.acquire()
+
+    def start(self) -> "Call":
+        """Start the thread. It is no daemon: at its exit, Python waits for the end of the call."""
+        threading.Thread(target=self._run).start()
+        return self
+
+    def _run(self) -> None:
+        try:
+            self.outcome = self.function(*self.arguments), None
+        except BaseException as error:
+            self.outcome = None, error
+        self.done.release()
+
+    def result(self) -> Any:
+        """Wait for the end of the call; return or raise what the function did.
+
+        An exception from the handler of a signal is raised at the end of the call, too.
+        """
+        self._wait()
+        value, error = self.outcome
+        if error is not None:
+            raise error
+        return value
+
+    def _wait(self) -> None:
+        try:
+            self.done.acquire()
+        finally:
+            if self.outcome is None:
+                self._wait()
+
+
+class LostInFork(Exception):
+    """A forked process does not have the thread of a call."""
+
+
+def apart(function: Callable, *arguments: Any) -> Any:
+    """Return function(*arguments), called in a thread of its own; in a forked process, call the function again."""
+    here, call = threading.get_ident(), Call(function, *arguments)
+    try:
+        waiting[here] = call
+        return call.start().result()
+    except LostInFork:
+        return apart(function, *arguments)
+    finally:
+        waiting.pop(here, None)
+
+
+def _lose_calls() -> None:
+    """In a forked process: end the call that its only thread waits for, and forget those of other threads."""
+    call = waiting.get(threading.get_ident())
+    waiting.clear()
+    if call is not None:
+        waiting[threading.get_ident()] = call
+        call.outcome = call.outcome or (None, LostInFork())
+        if call.done.locked():
+            call.done.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_lose_calls)
