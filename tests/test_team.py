@@ -1,5 +1,6 @@
 """Workers that meet: all or one alone, no item of work twice, and one owner for each tile."""
 
+import ctypes
 import itertools
 
 import numba
@@ -9,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastml.kernels import team
+from fastml.kernels.compile import calls
 from fastml.kernels.compile.options import worker_kernel
 from fastml.kernels.simd.atomics import PAIR
+from fastml.kernels.simd.clock import IS_WINDOWS
 from tests.compiled import compiled
 
 share, own_panels, own_tiles, owns_first, shares_panels = map(
@@ -65,6 +68,47 @@ def test_where_not_all_come_one_does_the_work_alone():
     finally:
         numba.set_num_threads(before)
     assert sums.tolist() == [steps, 0, 0]
+
+
+def test_where_some_did_not_come_none_is_waited_for_again(monkeypatch):
+    tried, run = [], calls.run
+    monkeypatch.setattr(calls, "run", lambda work, workers, *rest: (tried.append(workers), run(work, workers, *rest)))
+    before = numba.get_num_threads()
+    numba.set_num_threads(1)
+    together, work = team.team_of(3), (np.zeros((3, 3, PAIR), np.int64), np.zeros(500, np.int64))
+    try:
+        for _ in range(3):
+            team.run_team(count_off, together, 3, (together, 10, *work))
+    finally:
+        numba.set_num_threads(before)
+    assert tried == [3, 1, 1, 1]
+    assert (work[1] == 3).all()
+
+
+@pytest.mark.skipif(IS_WINDOWS, reason="has a clock of POSIX")
+@pytest.mark.parametrize(("step", "yields"), [(1, 40), (10, 4), (4000, 1)])
+def test_workers_are_waited_for_for_a_time_however_often_a_core_is_yielded(step, yields):
+    moments, yielded = itertools.count(5_000_000, step), []
+
+    class Moment(ctypes.Structure):
+        _fields_ = (("seconds", ctypes.c_ssize_t), ("nanoseconds", ctypes.c_ssize_t))
+
+    @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.POINTER(Moment))
+    def clock(_, moment):
+        milliseconds = next(moments)
+        moment.contents.seconds, moment.contents.nanoseconds = milliseconds // 1000, milliseconds % 1000 * 1_000_000
+        return 0
+
+    @ctypes.CFUNCTYPE(ctypes.c_int)
+    def yield_core():
+        yielded.append(True)
+        return 0
+
+    addresses = [ctypes.cast(function, ctypes.c_void_p).value for function in (yield_core, clock)]
+    together = team.Team(np.zeros((4, PAIR), np.int64), *addresses)
+    assert not compiled(team.assemble)(team.Worker(together, 0, 2))
+    assert together.counters[-2, 0] == team.MISSING
+    assert len(yielded) == yields
 
 
 def as_worker(number, count):

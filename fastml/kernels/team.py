@@ -22,20 +22,24 @@ from fastml.kernels.simd.atomics import (
     write_counter,
     yield_core,
 )
+from fastml.kernels.simd.clock import address_of_clock, milliseconds
 
 # Polls before a waiting thread yields its core: about 30 us.
 POLLS = 500
-# Yields before the present workers stop waiting for missing ones: about 10 ms on an idle machine.
-PATIENCE = 10_000
+# How long the present workers wait for missing ones. A yield may take a few milliseconds where other threads compute.
+PATIENCE_MILLISECONDS = 40
+# In the place of the number of workers present, once some were missing.
+MISSING = -1
 # The cost of the beginning and end of a tile, in steps of its loop: a mispredicted branch, a load and a store.
 TILE_OVERHEAD = 6
 
 
 class Team(NamedTuple):
-    """The counters of a team, and the address of the function that yields a core."""
+    """The counters of a team, and the addresses of the functions that yield a core and tell the time."""
 
     counters: NDArray[np.int64]  # (workers + 2, PAIR): barriers each worker has come to; workers present; items taken
     yield_address: int
+    clock_address: int
 
 
 class Worker(NamedTuple):
@@ -56,16 +60,24 @@ class Tiles(NamedTuple):
 
 def team_of(workers: int) -> Team:
     """Return a team of a number of workers."""
-    return Team(np.zeros((workers + 2, PAIR), np.int64), address_of_yield())
+    return Team(np.zeros((workers + 2, PAIR), np.int64), address_of_yield(), address_of_clock())
 
 
 def run_team(work: Callable, team: Team, workers: int, arguments: tuple) -> None:
-    """Run work(*arguments, number, workers) for each worker, or for one alone if not all workers come together."""
-    team.counters[...] = 0
-    calls.run(work, workers, arguments)
-    if workers > 1 and team.counters[-2, 0] != workers:
+    """Run work(*arguments, number, workers) for each worker, or for one alone if not all workers come together.
+
+    Once some were missing, the team has one worker for good: it does not wait for the others again.
+    """
+    present = team.counters[-2]
+    if workers > 1 and present[0] != MISSING:
         team.counters[...] = 0
-        calls.run(work, 1, arguments)
+        calls.run(work, workers, arguments)
+        if present[0] == workers:
+            return
+    team.counters[...] = 0
+    calls.run(work, 1, arguments)
+    if workers > 1:
+        present[0] = MISSING
 
 
 @helper
@@ -81,8 +93,8 @@ def wait(team, polls):
 @helper
 def assemble(worker):
     """Return whether all workers are present. All workers get the same answer; if it is no, none may work."""
-    counters = worker.team.counters
-    present, polls = counters.shape[0] - 2, 0
+    counters, clock = worker.team.counters, worker.team.clock_address
+    present, polls, began = counters.shape[0] - 2, 0, 0
     count = read_counter(counters, present)
     while count >= 0:
         before = compare_exchange(counters, present, count, count + 1)
@@ -92,9 +104,10 @@ def assemble(worker):
         count = before
     while 0 <= count < worker.count:
         polls = wait(worker.team, polls)
-        if polls == POLLS + PATIENCE:
-            compare_exchange(counters, present, count, -1)
-            polls = 0
+        if polls == POLLS:
+            began = milliseconds(clock)
+        elif polls > POLLS and milliseconds(clock) - began >= PATIENCE_MILLISECONDS:
+            compare_exchange(counters, present, count, MISSING)
         count = read_counter(counters, present)
     return count == worker.count
 
