@@ -48,7 +48,8 @@ class Call:
 
     def _wait(self) -> None:
         try:
-            self.done.acquire()
+            with self.done:  # taken until the end of the call, free afterwards
+                pass
         finally:
             if self.outcome is None:
                 self._wait()

@@ -19,6 +19,7 @@ from fastml import roofline
 from fastml.datasets import deform, generate_mnist, load_mnist
 from fastml.datasets.convert import convert
 from fastml.kernels.compile import calls, forks, options
+from fastml.threads import Call
 from tests import bits
 from tests.problems import make_problem
 
@@ -229,6 +230,14 @@ def outlive(directory):
         print(all_calls(place)["evaluate"]())
 
     threading.Thread(target=run).start()
+
+
+def test_a_call_in_a_thread_of_its_own_ends_alike_as_often_as_it_is_asked():
+    returned, raised = Call(divmod, 7, 2).start(), Call(divmod, 7, 0).start()
+    for _ in range(2):
+        assert returned.result() == (3, 1)
+        with pytest.raises(ZeroDivisionError):
+            raised.result()
 
 
 if __name__ == "__main__":
