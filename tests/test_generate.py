@@ -224,10 +224,25 @@ def test_two_at_once(tmp_path, whole):
 
     def second(done, count):
         if done:
-            with pytest.raises(BlockingIOError, match=f"another process is writing there: .*{PART}"):
+            with pytest.raises(BlockingIOError, match=f"another process is writing there: .*{directory}"):
                 generate_mnist(directory, COUNT, seed=4)
 
     generate_mnist(directory, COUNT, seed=3, progress=second)
+    assert contents(directory) == whole
+
+
+def test_a_second_one_at_the_end_of_the_first(tmp_path, whole, monkeypatch):
+    pytest.importorskip("fcntl", reason="no locks on this system")
+    directory, replace = tmp_path / "some", os.replace
+
+    def second(source, target):
+        if os.fspath(source).endswith(PART):
+            with pytest.raises(BlockingIOError):
+                generate_mnist(directory, COUNT, seed=4)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", second)
+    generate_mnist(directory, COUNT, seed=3)
     assert contents(directory) == whole
 
 

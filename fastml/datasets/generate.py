@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastml import checks
-from fastml.files import Progress, lock
+from fastml.files import Progress, locked_directory
 from fastml.kernels.compile import forks
 from fastml.threads import Call
 
@@ -120,33 +120,26 @@ def generate_mnist(directory: str | os.PathLike, count: int, seed: int = 0, prog
     directory = Path(directory)
     path = directory / IMAGES[0]
     part = path.with_name(f"{path.name}.part")
-    whole = path.exists()
-    if whole:
-        refuse_unless(series.is_whole(path), path)
-    else:
-        check_space(directory, part, series.size + count + X_test.nbytes + y_test.nbytes)
     beside = {LABELS[0]: np.resize(y, count), IMAGES[1]: X_test.reshape(-1, SIDE, SIDE), LABELS[1]: y_test}
-    missing = {name: array for name, array in beside.items() if not (directory / name).exists()}
-    for name in beside.keys() - missing.keys():
-        refuse_unless(np.array_equal(open_idx(directory / name), beside[name]), directory / name)
-
-    if whole:
-        write_all(directory, missing)
-    else:
-        directory.mkdir(exist_ok=True)
-        with open(part, "a+b", buffering=0) as file:
-            lock(file.fileno(), part)
-            complete(file, series, progress)
-            write_all(directory, missing)
+    if not path.exists():
+        check_space(directory, part, series.size + sum(array.nbytes for array in beside.values()))
+    directory.mkdir(exist_ok=True)
+    with locked_directory(directory):
+        whole = path.exists()
+        if whole:
+            refuse_unless(series.is_whole(path), path)
+        missing = {name: array for name, array in beside.items() if not (directory / name).exists()}
+        for name in beside.keys() - missing.keys():
+            refuse_unless(np.array_equal(open_idx(directory / name), beside[name]), directory / name)
+        if not whole:
+            with open(part, "a+b", buffering=0) as file:
+                complete(file, series, progress)
+        for name, array in missing.items():
+            write_idx(directory / name, array)
         # The file of images is renamed last, so that its name means that the set is complete. The file is closed
         # before, because some systems cannot rename open files.
-        os.replace(part, path)
-
-
-def write_all(directory: Path, arrays: dict[str, NDArray[np.uint8]]) -> None:
-    """Write arrays to IDX files of their names."""
-    for name, array in arrays.items():
-        write_idx(directory / name, array)
+        if not whole:
+            os.replace(part, path)
 
 
 def refuse_unless(same: bool, path: Path) -> None:
