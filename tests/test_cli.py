@@ -3,6 +3,8 @@ import re
 import subprocess
 import sys
 import time
+import tracemalloc
+from collections import Counter
 
 import numba
 import numpy as np
@@ -107,6 +109,37 @@ def test_evaluate_prints_loss_error_and_confusion_matrix(capsys, tmp_path, data,
     for true, row in enumerate(rows):
         assert row == [true, *(np.count_nonzero(predictions[y == true] == k) for k in range(NUM_CLASSES))]
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("num_classes", [100, 101, 12_000])
+def test_of_many_classes_the_most_confused_pairs_are_printed(capsys, tmp_path, data, num_classes):
+    theta = np.zeros((16, num_classes), np.float32)
+    theta[:, num_classes - 1], theta[0, 0] = 1, 100  # the last class, but the first where its row is bright
+    save_weights(tmp_path / "weights.npz", (theta,), {})
+    tracemalloc.start()
+    try:
+        assert main(["evaluate", str(tmp_path / "weights.npz"), "--data", data]) == 0
+        assert tracemalloc.get_traced_memory()[1] < 100e6
+    finally:
+        tracemalloc.stop()
+    _, head, *lines = capsys.readouterr().out.splitlines()
+    if num_classes == 100:
+        assert len(lines) == 101
+        return
+    _, (X, y) = load_mnist(data, raw=True)
+    confused = Counter(zip(y.tolist(), predict(X, theta, scale=1 / 255).tolist(), strict=True))
+    confused = Counter({pair: count for pair, count in confused.items() if pair[0] != pair[1]})
+    assert head.startswith(f"{len(confused)} pairs of classes are confused")
+    found = [tuple(map(int, line.split())) for line in lines]
+    assert [count for *_, count in found] == sorted(confused.values(), reverse=True)
+    assert {tuple(pair): count for *pair, count in found} == confused
+
+
+def test_a_matrix_of_too_many_classes_is_not_drawn(capsys, tmp_path, data):
+    save_weights(tmp_path / "weights.npz", (np.zeros((16, 257), np.float32),), {})
+    argv = ["evaluate", tmp_path / "weights.npz", "--data", data, "--plot", tmp_path / "matrix.png"]
+    assert "--plot draws at most 256 classes" in refuse(capsys, argv)
+    assert not (tmp_path / "matrix.png").exists()
 
 
 def test_matrix_is_aligned():

@@ -14,6 +14,11 @@ from fastml.evaluation import evaluate, predict
 from fastml.models import model_of
 from fastml.weights import load_weights
 
+# A matrix of more classes is not printed, and one of still more is not drawn: it has the square of their number.
+MOST_PRINTED, MOST_DRAWN = 100, 256
+# The pairs of confused classes that are printed in the place of a matrix.
+MOST_PAIRS = 20
+
 
 def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     """Add the command to the argparse commands and return its parser."""
@@ -26,9 +31,12 @@ def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print the loss, the error and the confusion matrix of saved weights on the test set."""
+    """Print the loss and the error of saved weights on the test set, and the confusion matrix or the confused pairs."""
     plotting = check_outputs(arguments.plot)
     weights, _ = load_weights(arguments.file)
+    num_classes = weights[-1].shape[1]
+    if plotting is not None and num_classes > MOST_DRAWN:
+        raise ValueError(f"--plot draws at most {MOST_DRAWN} classes, {arguments.file} has {num_classes}")
     with progress_bar("B") as progress:
         _, (X, y) = load_mnist(arguments.data, raw=True, progress=progress)
     loss, err = evaluate(X, y, *weights, scale=PIXEL_SCALE)
@@ -36,14 +44,31 @@ def run(arguments: argparse.Namespace) -> None:
         named = model_of(weights).named(weights)
         reason = first_not_finite(weights[0].dtype, **named) or "the logits are beyond the range of the dtype"
         raise FloatingPointError(f"the loss of {arguments.file} is {loss}: {reason}")
-    num_classes = weights[-1].shape[1]
-    pairs = num_classes * y.astype(np.int64) + predict(X, *weights, scale=PIXEL_SCALE)
-    matrix = np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+    predictions = predict(X, *weights, scale=PIXEL_SCALE)
     print(f"test loss {loss:.5f}, test error {err:.2%} of {len(y)} examples")
-    print("rows: true class, columns: predicted class")
-    print(format_matrix(matrix))
+    if num_classes > MOST_PRINTED:
+        print(format_pairs(y, predictions))
+    else:
+        print("rows: true class, columns: predicted class")
+        print(format_matrix(confusion_matrix(y, predictions, num_classes)))
     if plotting is not None:
-        plotting.plot_confusion(matrix, arguments.plot)
+        plotting.plot_confusion(confusion_matrix(y, predictions, num_classes), arguments.plot)
+
+
+def confusion_matrix(y: NDArray, predictions: NDArray[np.int64], num_classes: int) -> NDArray[np.int64]:
+    """Return how often each class (row) was predicted as each class (column)."""
+    pairs = num_classes * y.astype(np.int64) + predictions
+    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def format_pairs(y: NDArray, predictions: NDArray[np.int64]) -> str:
+    """Return the pairs of a true class and another predicted class as lines of text, the most frequent first."""
+    wrong = y != predictions
+    pairs, counts = np.unique(np.stack([y[wrong], predictions[wrong]]), axis=1, return_counts=True)
+    lines = [f"{len(counts)} pairs of classes are confused, most often (true class, predicted class, examples)"]
+    for i in np.argsort(-counts, kind="stable")[:MOST_PAIRS]:
+        lines.append("".join(f"{number:>8}" for number in (*pairs[:, i], counts[i])))
+    return "\n".join(lines)
 
 
 def format_matrix(matrix: NDArray[np.int64]) -> str:
