@@ -4,10 +4,13 @@ import errno
 import glob
 import os
 import secrets
+import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BufferedWriter
 from pathlib import Path
+from typing import BinaryIO
 
 try:
     import fcntl
@@ -111,6 +114,46 @@ def check_destination(path: str | os.PathLike) -> None:
         raise FileExistsError(f"{path} cannot be written: it is not a regular file")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise PermissionError(f"{path} cannot be written: no permission to write to the directory {path.parent}")
+
+
+@contextmanager
+def open_zip(file: BinaryIO, most: int) -> Iterator[zipfile.ZipFile]:
+    """Open a zip archive for reading; reject a directory of more than some bytes before it is read.
+
+    A directory of a million entries, 50 MB, would take hundreds of megabytes of memory.
+
+    Parameters
+    ----------
+    file : binary file
+        The archive.
+    most : int
+        The largest size of its directory; an entry has 46 bytes and its name.
+
+    Raises
+    ------
+    ValueError
+        If the directory is larger.
+    zipfile.BadZipFile
+        If the file is no archive.
+    """
+    limited = _LimitedReads(file, most)
+    with zipfile.ZipFile(limited) as archive:
+        limited.most = sys.maxsize
+        yield archive
+
+
+class _LimitedReads:
+    """A file that rejects a read of more than `most` bytes; `zipfile` reads a directory at once."""
+
+    def __init__(self, file: BinaryIO, most: int):
+        self.file, self.most = file, most
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+
+    def read(self, size: int = -1) -> bytes:
+        """Read a number of bytes, or all that is left."""
+        if size > self.most:
+            raise ValueError(f"its directory has {size} bytes, at most {self.most} are accepted")
+        return self.file.read(size)
 
 
 def lock(descriptor: int, path: str | os.PathLike) -> None:

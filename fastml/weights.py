@@ -15,8 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastml import checks
-from fastml.files import replacing
+from fastml.files import open_zip, replacing
 from fastml.models import MODELS, model_of
+
+# More than a hundred arrays.
+MOST_DIRECTORY_BYTES = 1 << 14
 
 
 class WeightsError(ValueError):
@@ -104,7 +107,7 @@ def read_members(file: BinaryIO) -> dict[str, bytes]:
     The members must be uncompressed and together no larger than the file, so that the size of the file limits the
     memory for reading them.
     """
-    with zipfile.ZipFile(file) as archive:
+    with open_zip(file, MOST_DIRECTORY_BYTES) as archive:
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
         model = next((model for model in MODELS if members.keys() == {*model.weight_names, "settings"}), None)
         if model is None:

@@ -1,6 +1,7 @@
 import io
 import json
 import os
+import struct
 import tracemalloc
 import zipfile
 
@@ -147,6 +148,25 @@ def test_members_that_claim_more_than_the_file_are_refused(tmp_path):
     size = len(npy(THETA)).to_bytes(4, "little")
     path.write_bytes(path.read_bytes().replace(size, (2**31).to_bytes(4, "little")))
     refuse(path, "more than its own size")
+
+
+@pytest.mark.parametrize("zip64", [False, True])
+def test_many_entries_are_refused_before_they_are_read(tmp_path, zip64):
+    path = tmp_path / "weights.npz"
+    write_zip(path, {"a": b""})
+    whole = path.read_bytes()
+    start = whole.index(b"PK\x01\x02")
+    count, entry = 100_000, whole[start : whole.index(b"PK\x05\x06")]
+    directory = entry * count
+    end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 1, 1, len(directory) % 2**32, start, 0)
+    if zip64:
+        record = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, count, count, len(directory), start)
+        end = record + struct.pack("<4sLQL", b"PK\x06\x07", 0, start + len(directory), 1) + end
+    path.write_bytes(whole[:start] + directory + end)
+    tracemalloc.start()
+    refuse(path, f"its directory has {len(directory)} bytes, at most 16384 are accepted")
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
 
 
 def test_refuses_a_newer_version_of_the_array_format(tmp_path):
