@@ -22,6 +22,8 @@ from fastml.cli.signals import Stopped, stopping_between_slices
 from fastml.datasets import write_idx
 from fastml.epochs import nn_epoch
 from fastml.files import locked_directory
+from fastml.history import EpochResult, History
+from fastml.training import initial_weights
 from fastml.weights import load_weights, save_weights
 from tests.problems import make_problem
 
@@ -382,9 +384,40 @@ def test_damaged_checkpoints(capsys, tmp_path, data, finished):
         assert path.read_bytes() == damaged
 
 
+def test_a_log_of_another_run_gets_all_epochs_of_this_one(capsys, tmp_path, data):
+    log, directory = tmp_path / "log.jsonl", tmp_path / "kept"
+    assert main(command(data, tmp_path / "other", "--seed", "1", "--log", log)) == 0
+    other = log.read_text()
+    assert main(command(data, directory, "--log", tmp_path / "alone.jsonl")) == 0
+    # A run that was killed before its first line.
+    checkpoint = directory / "checkpoint.npz"
+    (W1, W2), settings = load_weights(checkpoint)
+    begun = initial_weights(*W1.shape, W2.shape[1], seed=0)
+    save_weights(checkpoint, begun, settings | {"history": [], "row": 0, "seconds": 0.0})
+    capsys.readouterr()
+    assert main(command(data, directory, "--log", log, "--resume")) == 0
+    assert f"{log} holds another run; all epochs of this run will follow" in capsys.readouterr().err
+    assert log.read_text().startswith(other)
+    found, expected = (
+        [line | {"seconds": None} for line in map(json.loads, text.splitlines())]
+        for text in (log.read_text().removeprefix(other), (tmp_path / "alone.jsonl").read_text())
+    )
+    assert found == expected
+    assert [line["epoch"] for line in found] == [0, 1, 2]
+
+
+def test_a_log_of_several_runs_goes_on_after_the_last_line_of_each(tmp_path):
+    log, rows = tmp_path / "log.jsonl", [EpochResult(epoch, *[0.5] * 5) for epoch in range(4)]
+    Log(log, resume=False, run="a")(History((), rows[:2]))
+    Log(log, resume=False, run="b")(History((), rows[:3]))
+    Log(log, resume=True, run="a")(History((), rows))
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [(line["run"], line["epoch"]) for line in lines] == [*zip("aabbbaa", [0, 1, 0, 1, 2, 2, 3], strict=True)]
+
+
 def test_empty_log_begins(tmp_path):
     (tmp_path / "log.jsonl").touch()
-    assert Log(tmp_path / "log.jsonl", resume=True).logged == 0
+    assert Log(tmp_path / "log.jsonl", resume=True, run="").logged == 0
 
 
 def test_log_that_cannot_go_on(capsys, tmp_path, data, finished):

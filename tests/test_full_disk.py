@@ -47,7 +47,7 @@ def picture(path, version):
 
 
 def log(path, version):
-    Log(path, resume=False)(history(1 + 99 * version))
+    Log(path, resume=False, run="")(history(1 + 99 * version))
 
 
 def checkpoint(path, version):

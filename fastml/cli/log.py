@@ -1,10 +1,15 @@
 """A machine-readable log with one line of JSON for each epoch."""
 
+import hashlib
 import json
 import os
+import sys
 from pathlib import Path
+from typing import Any
 
+from fastml.checkpoints import fingerprint
 from fastml.history import History
+from fastml.runs import LabelledSet
 
 
 class Log:
@@ -13,24 +18,30 @@ class Log:
     Parameters
     ----------
     path : str or os.PathLike
-        The log file; it may already contain lines.
+        The log file; it may already contain lines, also of other runs.
     resume : bool
-        Whether the last line of the file belongs to the run that is now resumed. The log then continues with the next
-        epoch.
+        Whether the run is resumed. The log then continues after the last epoch that it has of this run.
+    run : str
+        What tells this run from others: see `run_digest`. Each line has it as ``run``.
 
     Raises
     ------
     ValueError
-        If resume is true and the last line has no epoch.
+        If resume is true and a line has no epoch.
     """
 
-    def __init__(self, path: str | os.PathLike, resume: bool):
-        self.path = Path(path)
-        self.logged = logged_epochs(self.path) if resume and self.path.exists() else 0
+    def __init__(self, path: str | os.PathLike, resume: bool, run: str):
+        self.path, self.run, self.logged = Path(path), run, 0
+        if resume and self.path.exists():
+            runs = logged_epochs(self.path)
+            self.logged = runs.get(run, 0)
+            if runs and run not in runs:
+                print(f"fastml: {path} holds another run; all epochs of this run will follow", file=sys.stderr)
 
     def __call__(self, history: History) -> None:
         """Append the rows that are not in the log yet: all of them, or none if an error occurs."""
-        rest = "".join(json.dumps(row._asdict()) + "\n" for row in history.rows[self.logged :]).encode()
+        rows = [{"run": self.run, **row._asdict()} for row in history.rows[self.logged :]]
+        rest = "".join(json.dumps(row) + "\n" for row in rows).encode()
         with open(self.path, "ab", buffering=0) as file:
             whole = file.seek(0, os.SEEK_END)
             try:
@@ -43,14 +54,23 @@ class Log:
         self.logged = len(history)
 
 
-def logged_epochs(path: Path) -> int:
-    """Return the number of logged epochs, according to the last line of a log."""
-    lines = path.read_bytes().splitlines(keepends=True)
-    if not lines:
-        return 0
-    try:
-        if not lines[-1].endswith(b"\n"):
-            raise ValueError("it is not whole")
-        return int(json.loads(lines[-1])["epoch"]) + 1
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise ValueError(f"the last line of {path} is of no epoch, so the log cannot go on there: {error}") from error
+def logged_epochs(path: Path) -> dict[str | None, int]:
+    """Return the number of logged epochs of each run, according to its last line in a log."""
+    runs = {}
+    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), 1):
+        try:
+            if not line.endswith(b"\n"):
+                raise ValueError("it is not whole")
+            row = json.loads(line)
+            runs[row.get("run")] = int(row["epoch"]) + 1
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise ValueError(
+                f"line {number} of {path} is of no epoch, so the log cannot go on there: {error}"
+            ) from error
+    return runs
+
+
+def run_digest(settings: dict[str, Any], *sets: LabelledSet) -> str:
+    """Return a digest of the settings and the sets of a run; runs with the same digest have the same result."""
+    described = json.dumps([settings, *(fingerprint(*data) for data in sets)], sort_keys=True)
+    return hashlib.sha256(described.encode()).hexdigest()[:16]

@@ -8,7 +8,7 @@ from functools import partial
 import numba
 
 from fastml.cli.arguments import PIXEL_SCALE, check_outputs, data_directory, integer_in, name_ending, real
-from fastml.cli.log import Log
+from fastml.cli.log import Log, run_digest
 from fastml.cli.progress import progress_bar
 from fastml.cli.signals import stopping_between_slices
 from fastml.datasets import load_mnist
@@ -67,7 +67,12 @@ def run(arguments: argparse.Namespace) -> None:
     # Training on one example compiles or loads every kernel, so that the time of an epoch does not include this.
     one = [array[:1] for array in train_set]
     train(*one, *one, epochs=1, verbose=False)
-    log = None if arguments.log is None else Log(arguments.log, arguments.resume)
+    log = None
+    if arguments.log is not None:
+        # More epochs may follow where the schedule is constant: then their number does not tell runs apart.
+        epochs = None if arguments.schedule == "constant" else arguments.epochs
+        described = settings | {"model": arguments.model, "epochs": epochs}
+        log = Log(arguments.log, arguments.resume, run_digest(described, train_set, test_set))
     with ExitStack() as stack:
         progress = stack.enter_context(progress_bar())
         if arguments.checkpoint is not None:
