@@ -25,7 +25,7 @@ from fastml.kernels import layer, many_classes, network, panels, softmax_regress
 from fastml.kernels.compile import calls, forks
 from fastml.kernels.loss import MANY_CLASSES, judge_logits
 from fastml.kernels.simd.tiles import UNITS
-from tests import bits, reference
+from tests import bits, reference, signals
 from tests.problems import EPOCHS, LAYOUTS, X_DTYPES, assert_as_accurate_as_numpy, make_problem
 
 WARM_UP_CASES, REPORT_SECONDS = 200, 10
@@ -249,7 +249,11 @@ def main(argv=None):
     parser.add_argument("--first", type=int, default=0, help="the number of the first case")
     parser.add_argument("--epochs", type=int, help="train one problem for that many epochs, and check no case")
     parser.add_argument("--shapes", type=int, help="train that many shapes, and check no case")
+    parser.add_argument("--signals", action="store_true", help="disturb calls by signals and forks: tests/signals.py")
     arguments = parser.parse_args(argv)
+    if arguments.signals:
+        signals.soak(arguments.seed, arguments.first, arguments.minutes)
+        return
     compile_all()
     watch = Watch()
     if arguments.epochs:
