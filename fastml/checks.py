@@ -8,6 +8,7 @@ import numbers
 import operator
 
 import numpy as np
+from numpy import ma  # NumPy would import it in the first check; a fork at that moment leaves a child that hangs
 from numpy.typing import ArrayLike, NDArray
 
 LAST_BATCH = ("nominal", "mean")
@@ -31,7 +32,7 @@ def as_array(name: str, value: ArrayLike) -> NDArray:
 def check_unmasked(name: str, value: ArrayLike) -> None:
     """Reject a masked array with a masked element, and a list of arrays with one: the kernels would use its value."""
     for part in value if isinstance(value, list | tuple) else [value]:
-        if np.ma.is_masked(part):
+        if ma.is_masked(part):
             first = np.unravel_index(np.argmax(part.mask), part.shape)
             place = f" at {', '.join(map(str, first))}" if first else ""
             raise ValueError(f"{name} has a masked element{place}; fill it, as {name}.filled(0) does, or leave it out")

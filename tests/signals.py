@@ -6,6 +6,7 @@ handler or of another thread. After each, the weights are those of whole batches
 calls of handlers and children. The first process that fails, or does not end, ends the soak with what repeats it.
 """
 
+import faulthandler
 import json
 import os
 import signal
@@ -31,7 +32,7 @@ from tests.problems import EPOCHS, make_problem
 WHOLE_BATCHES = False
 WARM_ROUNDS, COLD_ROUNDS = 40, 3
 # A cold call of a network takes about ten seconds.
-COLD_SECONDS, TIMEOUT_SECONDS, CHILD_SECONDS = 10.0, 300, 60
+COLD_SECONDS, TIMEOUT_SECONDS, CHILD_SECONDS = 10.0, 300, 30
 KINDS = ("interrupt", "terminate", "call back", "fork in a handler", "fork in a thread")
 SIGNALS = {"interrupt": signal.SIGINT, "terminate": signal.SIGTERM, "call back": signal.SIGUSR1}
 REFUSAL = "fastml was called by a signal handler while Numba compiles"
@@ -166,6 +167,7 @@ class Disturbed:
         if child == 0:
             self.armed = False
             signal.alarm(CHILD_SECONDS)
+            faulthandler.dump_traceback_later(CHILD_SECONDS / 2)  # of a child that hangs
             os._exit(0 if self.check(name) else 1)
         self.children.append((name, child))
 
@@ -205,7 +207,7 @@ class Disturbed:
         assert self.check(following), f"{following} after {name}, disturbed by {kind}"
         for child_name, child in self.children:
             status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-            assert status == 0, f"{child_name} in a child ended with {status}, at {name}"
+            assert status == 0, f"{child_name} in a child ended with {status}, {name} disturbed by {kind}"
         self.children.clear()
         assert not self.wrong, f"{self.wrong}, at {name}"
         self.counts["calls"] += 2

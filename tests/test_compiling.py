@@ -1,6 +1,7 @@
 """Compilations beside the handlers of signals, forks, and the end of the main thread."""
 
 import contextlib
+import importlib.abc
 import json
 import os
 import queue
@@ -212,6 +213,28 @@ def fork(call, directory):
     os._exit(0)  # what the other thread compiles is of no interest any more
 
 
+def test_a_call_imports_nothing_but_under_the_lock(tmp_path):
+    # A fork in the middle of an import leaves a child that hangs. What Numba imports, it imports under the lock.
+    assert json.loads(bits.run_python("-m", "tests.test_compiling", "imported", str(tmp_path))) == []
+
+
+def imported(directory):
+    """In a process of its own: print which modules are imported while the lock is free."""
+    found = []
+
+    class Finder(importlib.abc.MetaPathFinder):
+        def find_spec(self, name, *_):
+            if not forks.parallel_lock._is_owned() and forks.parallel_lock.acquire(blocking=False):
+                forks.parallel_lock.release()
+                found.append(name)
+
+    sys.meta_path.insert(0, Finder())
+    names = ("nn_epoch", "many classes", "evaluate", "predict", "softmax_loss", "deform", "convert")
+    for name in names:
+        all_calls(bits.Path(directory))[name]()
+    print(json.dumps(found))
+
+
 def test_a_thread_that_outlives_the_main_thread_makes_the_first_call(tmp_path):
     expected = repr(all_calls(tmp_path)["evaluate"]())
     output = bits.run_python("-m", "tests.test_compiling", "outlive", str(tmp_path))
@@ -241,4 +264,4 @@ def test_a_call_in_a_thread_of_its_own_ends_alike_as_often_as_it_is_asked():
 
 
 if __name__ == "__main__":
-    {"fork": fork, "outlive": outlive}[sys.argv[1]](*sys.argv[2:])
+    {"fork": fork, "imported": imported, "outlive": outlive}[sys.argv[1]](*sys.argv[2:])
