@@ -4,18 +4,26 @@ from fastml.datasets import load_mnist, parse_mnist
 from fastml.epochs import nn_epoch, softmax_regression_epoch
 from fastml.evaluation import evaluate, loss_err, predict, predict_proba, softmax_loss
 from fastml.history import History
+from fastml.optimizers import SGD, AdamW, Momentum
 from fastml.training import train_nn, train_softmax
 from fastml.warmup import warmup
+from fastml.weights import Weights, load_weights, save_weights
 
 __all__ = [
+    "SGD",
+    "AdamW",
     "History",
+    "Momentum",
+    "Weights",
     "evaluate",
     "load_mnist",
+    "load_weights",
     "loss_err",
     "nn_epoch",
     "parse_mnist",
     "predict",
     "predict_proba",
+    "save_weights",
     "softmax_loss",
     "softmax_regression_epoch",
     "train_nn",

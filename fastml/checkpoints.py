@@ -8,6 +8,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 
 from fastml.files import check_destination, locked_directory, remove_leftovers
 from fastml.history import EpochResult, History
-from fastml.weights import load_weights, save_weights
+from fastml.optimizers import Optimizer
+from fastml.weights import arrays_of, load_arrays, save_arrays
 
 FILE_NAME = "checkpoint.npz"
 SAMPLED_ROWS = 64
@@ -24,6 +26,15 @@ SAMPLED_ROWS = 64
 
 class CheckpointError(ValueError):
     """A checkpoint belongs to another run, or already exists where a new run would be saved."""
+
+
+@dataclass
+class RunState:
+    """What changes while a run goes on, beside its position in an epoch."""
+
+    history: History
+    optimizer: Optimizer
+    best: dict[str, NDArray] = field(default_factory=dict)  # copies of the best epoch's arrays, if they are wanted
 
 
 class Checkpoint:
@@ -59,7 +70,7 @@ class Checkpoint:
         with locked_directory(self.path.parent):
             yield
 
-    def begin(self, history: History) -> None:
+    def begin(self, state: RunState) -> None:
         """Save the state before the first epoch; reject a directory that holds a checkpoint or cannot be written.
 
         Raises
@@ -72,39 +83,64 @@ class Checkpoint:
         if self.path.exists():
             raise CheckpointError(f"{self.path} is there already: resume it, or take another directory")
         check_destination(self.path)
-        self.save(history, 0, 0.0)
+        self.save(state, 0, 0.0)
 
-    def save(self, history: History, row: int, seconds: float) -> None:
-        """Save the history and the position in the epoch after it: the rows done, and the seconds that they took."""
+    def save(self, state: RunState, row: int, seconds: float) -> None:
+        """Save a run and the position in the epoch after its history: the rows done, and the seconds that they took."""
         remove_leftovers(self.path)
-        settings = {"run": self.run, "history": history.rows, "row": row, "seconds": seconds}
-        save_weights(self.path, history.weights, settings)
+        settings = {"run": self.run, "history": state.history.rows, "row": row, "seconds": seconds}
+        settings["steps"] = int(state.optimizer.steps[0])
+        arrays = arrays_of(state.history.weights)
+        arrays |= {f"best.{name}": array for name, array in state.best.items()}
+        for name, of_name in state.optimizer.state.items():
+            arrays |= {f"state.{name}.{key}": array for key, array in of_name.items()}
+        save_arrays(self.path, arrays, settings)
 
-    def load(self, history: History) -> tuple[int, float]:
-        """Restore the saved weights and rows into a new history; return the row and the seconds that `save` was given.
+    def load(self, state: RunState) -> tuple[int, float]:
+        """Restore what was saved into a new run; return the row and the seconds that `save` was given.
 
         Raises
         ------
         WeightsError, CheckpointError
-            ValueErrors: if the file is damaged or belongs to another run. The history is then unchanged.
+            ValueErrors: if the file is damaged or belongs to another run. The run is then unchanged.
         OSError
             If the file is missing or cannot be read.
         """
-        weights, settings = load_weights(self.path)
-        if settings.keys() != {"run", "history", "row", "seconds"} or not isinstance(settings["run"], dict):
+        weights, others, settings = load_arrays(self.path, ("best.", "state."))
+        if settings.keys() != {"run", "history", "row", "seconds", "steps"} or not isinstance(settings["run"], dict):
             raise CheckpointError(f"{self.path} holds weights, but no run to go on with")
         for name, value in self.run.items():
             found = settings["run"].get(name)
             if found != value:
                 raise CheckpointError(f"{self.path} is of a run with {name} {found!r:.100}, this one has {value!r}")
-        if [(W.shape, W.dtype) for W in weights] != [(W.shape, W.dtype) for W in history.weights]:
+        saved, named = weights.parameters.named(), state.history.weights.parameters.named()
+        if {name: (W.shape, W.dtype) for name, W in saved.items()} != {
+            name: (W.shape, W.dtype) for name, W in named.items()
+        }:
             raise CheckpointError(f"{self.path} holds weights of other shapes or dtypes than it says")
-        row, seconds = settings["row"], settings["seconds"]
+        row, seconds, steps = settings["row"], settings["seconds"], settings["steps"]
         if not (is_history(settings["history"]) and self.is_position(row) and isinstance(seconds, float)):
             raise CheckpointError(f"{self.path} holds a history or a position that no run comes to")
-        for W, saved in zip(history.weights, weights, strict=True):
-            W[...] = saved
-        history.rows[:] = [EpochResult(*result) for result in settings["history"]]
+        restored, best = {}, {}
+        for name, array in others.items():
+            kind, _, of = name.partition(".")
+            if kind == "best" and of in named and array.shape == named[of].shape:
+                best[of] = array
+            elif kind == "state":
+                of, _, key = of.partition(".")
+                restored.setdefault(of, {})[key] = array
+        try:
+            replace(state.optimizer, state=restored).check_state(named)
+            if type(steps) is not int or not 0 <= steps < 2**63:
+                raise ValueError(f"it claims {steps!r} steps")
+        except ValueError as error:
+            raise CheckpointError(
+                f"{self.path} holds a state of the optimizer that no run comes to: {error}"
+            ) from error
+        for name, W in named.items():
+            W[...] = saved[name]
+        state.optimizer.state, state.optimizer.steps[0], state.best = restored, steps, best
+        state.history.rows[:] = [EpochResult(*result) for result in settings["history"]]
         return row, seconds
 
     def is_position(self, row: object) -> bool:
@@ -116,18 +152,23 @@ class Checkpoint:
 
 def is_history(rows: object) -> bool:
     """Return whether a value loaded from JSON is the list of rows of a `History`."""
-    if not isinstance(rows, list):
+    if not isinstance(rows, list) or not all(isinstance(row, list) and len(row) == 8 for row in rows):
         return False
-    types = [int] + [float] * (len(EpochResult._fields) - 1)
     return all(
-        isinstance(row, list) and [type(value) for value in row] == types and row[0] == epoch and row[-1] > 0
+        type(row[0]) is int
+        and row[0] == epoch
+        and all(type(row[i]) is float for i in (1, 2, 7))
+        and all(row[i] is None or type(row[i]) is float for i in range(3, 7))
+        and row[7] > 0
         for epoch, row in enumerate(rows)
     )
 
 
-def fingerprint(X: NDArray, y: NDArray) -> str:
-    """Return the shape and dtype of X, with a digest of all labels and of some rows spread evenly over X."""
+def fingerprint(X: NDArray, y: NDArray, sample_weight: NDArray | None = None) -> str:
+    """Return the shape and dtype of X, with a digest of all labels and weights and of some rows spread over X."""
     digest = hashlib.sha256(np.ascontiguousarray(y))
+    if sample_weight is not None:
+        digest.update(np.ascontiguousarray(sample_weight))
     for row in np.linspace(0, len(X) - 1, min(SAMPLED_ROWS, len(X))).astype(np.int64):
         digest.update(np.ascontiguousarray(X[row]))
     return f"{X.shape[0]} x {X.shape[1]} {X.dtype.str}, digest {digest.hexdigest()[:16]}"

@@ -77,6 +77,46 @@ def check_labels(y: ArrayLike, num_examples: int, num_classes: int, name: str = 
     return y
 
 
+def check_vector(name: str, values: ArrayLike, size: int, each: str) -> NDArray[np.float64]:
+    """Return values as a 1-D float64 array of a size, all finite; `each` says what there is one number for."""
+    values = as_array(name, values)
+    if values.dtype.kind not in "buif" or values.dtype.itemsize > 8:
+        raise TypeError(f"{name} must hold real numbers, got {describe(values)}")
+    if values.shape != (size,):
+        raise ValueError(f"{name} must have shape ({size},), one number for each {each}, got {describe(values)}")
+    values = values.astype(np.float64)
+    if not np.isfinite(values).all():
+        first = int(np.argmin(np.isfinite(values)))
+        raise ValueError(f"{name}[{first}] is {values[first]}; {name} must be finite")
+    return values
+
+
+def check_scale(scale: float | ArrayLike, input_dim: int) -> float | NDArray[np.float64]:
+    """Return scale as a float, or as a float64 array of input_dim numbers that are not zero."""
+    if np.ndim(scale) == 0:
+        return check_real("scale", scale)
+    scale = check_vector("scale", scale, input_dim, "feature")
+    if not scale.all():
+        raise ValueError(f"scale[{int(np.argmin(scale != 0))}] is 0; a scale for each feature must not be 0")
+    return scale
+
+
+def check_shift(shift: float | ArrayLike, input_dim: int) -> float | NDArray[np.float64]:
+    """Return shift as a float, or as a float64 array of input_dim numbers."""
+    return check_real("shift", shift) if np.ndim(shift) == 0 else check_vector("shift", shift, input_dim, "feature")
+
+
+def check_sample_weight(weights: ArrayLike | None, num_examples: int) -> NDArray[np.float64] | None:
+    """Return the weights of the examples as a float64 array of finite numbers that are not negative, or None."""
+    if weights is None:
+        return None
+    weights = check_vector("sample_weight", weights, num_examples, "row of X")
+    if weights.size and weights.min() < 0:
+        first = int(np.argmax(weights < 0))
+        raise ValueError(f"sample_weight[{first}] is {weights[first]}; weights of examples must not be negative")
+    return weights
+
+
 def check_order(order: ArrayLike | None, num_rows: int) -> NDArray | None:
     """Return order as a 1-D array of row indices of X, each in [0, num_rows), or None."""
     if order is None:
@@ -175,6 +215,19 @@ def check_weights(**weights: NDArray) -> None:
         outputs, dtype, before = W.shape[1], W.dtype, name
 
 
+def check_bias(name: str, b: NDArray, W_name: str, W: NDArray) -> None:
+    """Reject a bias that is not one number of the dtype of the weights for each of their columns."""
+    if not isinstance(b, np.ndarray):
+        raise TypeError(f"{name} must be None or a NumPy array, got {type(b).__name__}")
+    check_unmasked(name, b)
+    if b.dtype.kind != "f" or b.dtype.itemsize != W.dtype.itemsize:
+        raise TypeError(f"{name} must have the dtype of {W_name}, {W.dtype}, got {describe(b)}")
+    if b.shape != W.shape[1:]:
+        raise ValueError(
+            f"{name} must have shape {W.shape[1:]}, one number for each column of {W_name}, got {describe(b)}"
+        )
+
+
 def check_updatable(inputs: dict[str, NDArray | None], weights: dict[str, NDArray]) -> None:
     """Reject weights that cannot be updated in place: read-only arrays, and arrays with overlapping memory."""
     others = dict(inputs)
@@ -190,7 +243,7 @@ def check_updatable(inputs: dict[str, NDArray | None], weights: dict[str, NDArra
 
 
 def overlaps_itself(W: NDArray) -> bool:
-    """Return whether two elements of a 2-D array may share bytes, as in a broadcast view."""
+    """Return whether two elements of an array may share bytes, as in a broadcast view."""
     reach = W.itemsize
     for stride, length in sorted((abs(stride), length) for stride, length in zip(W.strides, W.shape, strict=True)):
         if length > 1:
@@ -220,6 +273,22 @@ def check_real(name: str, value: float) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{name} must be finite and within the range of float64, got {value!r}")
     return number
+
+
+def check_at_least(name: str, value: float, minimum: float) -> float:
+    """Return a finite real number of at least minimum as a float."""
+    value = check_real(name, value)
+    if value < minimum:
+        raise ValueError(f"{name} must be at least {minimum:g}, got {value!r}")
+    return value
+
+
+def check_fraction(name: str, value: float) -> float:
+    """Return a real number in [0, 1) as a float."""
+    value = check_real(name, value)
+    if not 0 <= value < 1:
+        raise ValueError(f"{name} must lie in [0, 1), got {value!r}")
+    return value
 
 
 def check_integer(name: str, value: int, minimum: int) -> int:

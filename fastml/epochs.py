@@ -1,14 +1,18 @@
 """The epoch functions: check the arguments, pack the weights, run the kernels slice by slice, unpack the weights."""
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastml import checks
 from fastml.kernels.compile import forks
 from fastml.kernels.loss import empty_verdicts
-from fastml.models import NETWORK, SOFTMAX_REGRESSION, Model
+from fastml.models import NETWORK, SOFTMAX_REGRESSION, Parameters
+from fastml.optimizers import Optimizer
 from fastml.options import Options, Progress
 from fastml.slices import Rows, slices
+from fastml.transforms import reads_in_place, transform_of
 
 
 def softmax_regression_epoch(
@@ -18,17 +22,24 @@ def softmax_regression_epoch(
     lr: float = 0.1,
     batch: int = 100,
     *,
-    scale: float = 1.0,
+    bias: NDArray | None = None,
+    scale: float | ArrayLike = 1.0,
+    shift: float | ArrayLike = 0.0,
     order: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    l2: float = 0.0,
+    optimizer: Optimizer | None = None,
     last_batch: str = "nominal",
     progress: Progress | None = None,
 ) -> None:
-    """Run one epoch of mini-batch SGD for softmax regression, modifying theta in place.
+    """Run one epoch of mini-batches for softmax regression, modifying theta, bias and the optimizer in place.
 
-    For each mini-batch of B rows, in their given order::
+    For each mini-batch of B rows, in their given order, with weights s of its rows (1 by default)::
 
-        P = softmax(scale * X @ theta)
-        theta -= lr / batch * scale * X.T @ (P - onehot(y))
+        Z = scale * (X - shift);  D = s * (softmax(Z @ theta + bias) - onehot(y))
+        g(theta) = (Z.T @ D + l2 * theta) / divisor;  g(bias) = D.sum(axis=0) / divisor
+
+    and the optimizer changes theta and bias by these gradients; by default it is `SGD`, ``theta -= lr * g(theta)``.
 
     Parameters
     ----------
@@ -45,13 +56,23 @@ def softmax_regression_epoch(
         Step size (learning rate).
     batch : int
         Rows of a mini-batch, at least 1. If X has fewer rows, all of them make one batch.
-    scale : float
-        Multiplies X: raw pixels of 0 to 255 with ``scale=1/255`` train like floats in [0, 1].
+    bias : ndarray of the dtype of theta, shape (num_classes,), optional
+        Added to the logits, and trained. Without it there is none.
+    scale, shift : float or array_like, shape (input_dim,)
+        Numbers for all features or for each: X becomes ``scale * (X - shift)``, without a copy of X. Raw pixels of 0 to
+        255 with ``scale=1/255`` train like floats in [0, 1]. A shift costs no zeros: see Notes.
     order : array_like of integers, optional
         Indices of the rows of X in the order to visit them: a permutation shuffles without copying X.
+    sample_weight : array_like, shape (num_examples,), optional
+        Weights of the examples, finite and at least 0: each multiplies the gradient of its row.
+    l2 : float
+        At least 0: `alpha` of scikit-learn. Biases have no penalty.
+    optimizer : SGD, Momentum or AdamW, optional
+        Changes the weights, and keeps its state for the next epoch. `SGD` by default.
     last_batch : {"nominal", "mean"}
-        The divisor of the gradient of a shorter last batch: "nominal" divides by batch, so that all examples have the
-        same weight, "mean" by the number of rows in that batch.
+        The divisor of the gradient of a batch: "nominal" is batch, for a shorter last batch too, so that all examples
+        count alike; "mean" is the sum of the weights of the batch, without `sample_weight` the number of its rows. If
+        all weights of a batch are 0, "mean" is the number of its rows as well.
     progress : callable, optional
         Called as ``progress(done, num_examples, loss)`` after each slice of about 50 ms; loss is the mean softmax loss
         of the examples so far, each computed with the weights before its step.
@@ -63,10 +84,15 @@ def softmax_regression_epoch(
 
     Notes
     -----
-    After KeyboardInterrupt or an error in `progress`, theta holds the result of the last finished slice of whole
-    batches. NaN and infinity propagate as in NumPy; with 48 classes or more there is the exception that `nn_epoch`
-    describes. On x86 CPUs, subnormal numbers (in float32 those below 1.2e-38) are flushed to zero, because arithmetic
-    on them is slow. The result has the same bits for any number of threads and any threading layer.
+    After KeyboardInterrupt or an error in `progress`, theta, bias and the state of the optimizer are those after one
+    and the same batch, the last of a finished slice. A slice is about 50 ms long, but at least a batch.
+
+    NaN and infinity propagate as in NumPy; with 48 classes or more there is the exception that `nn_epoch` describes. On
+    x86 CPUs, subnormal numbers (in float32 those below 1.2e-38) are flushed to zero, because arithmetic on them is
+    slow. The result has the same bits for any number of threads and any threading layer.
+
+    ``scale * (X - shift)`` is never formed where that would cost zeros: the kernels multiply ``scale * X``, which is
+    as sparse as X, and add ``-scale * shift`` as one row that all examples share.
 
     References
     ----------
@@ -83,8 +109,9 @@ def softmax_regression_epoch(
     array([[0.28018745, 0.01981255],
            [0.53256639, 0.16743361]])
     """
-    options = Options(lr, batch, scale, last_batch)
-    run_epoch(SOFTMAX_REGRESSION, X, y, (theta,), options, order, progress)
+    parameters = Parameters(SOFTMAX_REGRESSION, (theta,), (bias,))
+    options = Options(lr, batch, scale, shift, last_batch, l2, optimizer)
+    run_epoch(EpochData(X, y, order, sample_weight), parameters, options, progress)
 
 
 def nn_epoch(
@@ -95,27 +122,38 @@ def nn_epoch(
     lr: float = 0.1,
     batch: int = 100,
     *,
-    scale: float = 1.0,
+    b1: NDArray | None = None,
+    b2: NDArray | None = None,
+    scale: float | ArrayLike = 1.0,
+    shift: float | ArrayLike = 0.0,
     order: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    l2: float = 0.0,
+    optimizer: Optimizer | None = None,
     last_batch: str = "nominal",
     progress: Progress | None = None,
 ) -> None:
-    """Run one epoch of mini-batch SGD for the two-layer ReLU network, modifying W1 and W2 in place.
+    """Run one epoch of mini-batches for the two-layer ReLU network, modifying weights, biases and optimizer in place.
 
-    For each mini-batch of B rows, in their given order, where G uses the W2 from before the step::
+    For each mini-batch of B rows, in their given order, with weights s of its rows (1 by default)::
 
-        H = relu(scale * X @ W1);  D = softmax(H @ W2) - onehot(y);  G = (D @ W2.T) * (H > 0)
-        W2 -= lr / batch * H.T @ D
-        W1 -= lr / batch * scale * X.T @ G
+        Z = scale * (X - shift);  H = relu(Z @ W1 + b1)
+        D = s * (softmax(H @ W2 + b2) - onehot(y));  G = (D @ W2.T) * (H > 0)
+        g(W2) = (H.T @ D + l2 * W2) / divisor;  g(b2) = D.sum(axis=0) / divisor
+        g(W1) = (Z.T @ G + l2 * W1) / divisor;  g(b1) = G.sum(axis=0) / divisor
+
+    and the optimizer changes all of them by these gradients; by default it is `SGD`, ``W1 -= lr * g(W1)``.
 
     Parameters
     ----------
-    X, y, lr, batch, scale, order, last_batch, progress
+    X, y, lr, batch, scale, shift, order, sample_weight, l2, optimizer, last_batch, progress
         As in `softmax_regression_epoch`.
     W1 : ndarray of float32 or float64, shape (input_dim, hidden_dim)
         Weights of the first layer, any strides; their dtype is the precision of the arithmetic.
     W2 : ndarray of the same dtype, shape (hidden_dim, num_classes)
         Weights of the second layer.
+    b1, b2 : ndarray of the same dtype, shapes (hidden_dim,) and (num_classes,), optional
+        Biases, which are trained. Without them there are none.
 
     Raises
     ------
@@ -146,48 +184,69 @@ def nn_epoch(
     >>> after < before
     True
     """
-    options = Options(lr, batch, scale, last_batch)
-    run_epoch(NETWORK, X, y, (W1, W2), options, order, progress)
+    parameters = Parameters(NETWORK, (W1, W2), (b1, b2))
+    options = Options(lr, batch, scale, shift, last_batch, l2, optimizer)
+    run_epoch(EpochData(X, y, order, sample_weight), parameters, options, progress)
+
+
+class EpochData(NamedTuple):
+    """The arguments of an epoch that have a number for each row of X."""
+
+    X: ArrayLike
+    y: ArrayLike
+    order: ArrayLike | None = None
+    sample_weight: ArrayLike | None = None
+
+    def checked(self, parameters: Parameters) -> "EpochData":
+        """Return the arguments as arrays after their checks."""
+        X = checks.check_features(self.X, parameters.weights[0].shape[0])
+        return EpochData(
+            X,
+            checks.check_labels(self.y, X.shape[0], parameters.num_classes),
+            checks.check_order(self.order, X.shape[0]),
+            checks.check_sample_weight(self.sample_weight, X.shape[0]),
+        )
 
 
 def run_epoch(
-    model: Model,
-    X: ArrayLike,
-    y: ArrayLike,
-    weights: tuple[NDArray, ...],
+    data: EpochData,
+    parameters: Parameters,
     options: Options,
-    order: ArrayLike | None,
     progress: Progress | None,
+    backgrounds: NDArray | None = None,
 ) -> None:
-    """Run one epoch of a model, modifying the weights in place.
+    """Run one epoch of a model, modifying the parameters and the optimizer's state in place.
 
-    Invalid arguments are rejected before any weight changes. If an exception ends the epoch, the weights from the end
-    of the last finished slice are written back.
+    Invalid arguments are rejected before anything changes. If an exception ends the epoch, what the last finished slice
+    left is written back. `backgrounds` are found in X unless they are given: see `fastml.transforms`.
     """
-    named = model.named(weights)
-    checks.check_weights(**named)
-    input_dim, num_classes = weights[0].shape[0], weights[-1].shape[1]
-    X = checks.check_features(X, input_dim)
-    order = checks.check_order(order, X.shape[0])
-    y = checks.check_labels(y, X.shape[0], num_classes)
-    checks.check_updatable({"X": X, "y": y, "order": order}, named)
-    options = options.checked()
-
-    threads = forks.available_threads()
-    with forks.parallel_lock:  # may compile
-        kernels = model.kernels(*weights)
-    rows = Rows(X, order, kernels, options.scale)
-    if rows.count == 0:
+    parameters.check()
+    X, y, order, sample_weight = data = data.checked(parameters)
+    options, named = options.checked(X.shape[1]), parameters.named()
+    optimizer = options.optimizer
+    optimizer.check_state(named)
+    checks.check_updatable(data._asdict(), named | optimizer.named_state())
+    if (X.shape[0] if order is None else order.size) == 0:
         return
-    descent = options.descent(rows.count, kernels.dtype)
+
+    threads, dtype = forks.available_threads(), parameters.weights[0].dtype.newbyteorder("=")
+    if backgrounds is None:
+        backgrounds = parameters.model.backgrounds_of(X, parameters.num_classes)
+    transform = transform_of(X, options.scale, options.shift, dtype, backgrounds)
+    batch, steps = min(options.batch, X.shape[0] if order is None else order.size), optimizer.steps.copy()
+    update = options.update(dtype)
     with forks.parallel_lock:  # may compile
-        kernels.reserve(descent.batch, threads, learn=True)
-    verdicts, losses = empty_verdicts(0, num_classes, kernels.dtype), 0.0
+        kernels = parameters.model.kernels(parameters.layers(optimizer), threads, not reads_in_place(transform, X))
+        kernels.reserve(batch, update)
+    rows = Rows(X, order, kernels, transform)
+    verdicts, losses = empty_verdicts(0, parameters.num_classes, dtype), 0.0
+    kernels.copies.append((optimizer.steps, steps))
     try:
-        for start, stop, workers in slices(rows, descent.batch, threads, 4 * sum(W.size for W in weights)):
-            examples = rows.take(start, stop, y)
+        for start, stop, workers in slices(rows, batch, threads, 4 * parameters.size):
+            examples = rows.take(start, stop, y, sample_weight)
             if progress is not None:
-                verdicts = empty_verdicts(stop - start, num_classes, kernels.dtype)
+                verdicts = empty_verdicts(stop - start, parameters.num_classes, dtype)
+            descent = options.descent(stop - start, dtype, steps, examples.weights)
             with forks.parallel_lock:
                 kernels.learn(examples, descent, verdicts, workers)
             if progress is not None:
@@ -195,4 +254,4 @@ def run_epoch(
                     losses += float(verdicts.losses.sum(dtype=np.float64))
                 progress(stop, rows.count, losses / stop)
     finally:
-        kernels.unpack(*weights)
+        kernels.unpack()

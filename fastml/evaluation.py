@@ -5,6 +5,7 @@ The logits of a model are computed block by block: there is never a matrix of lo
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,9 +14,10 @@ from fastml import checks
 from fastml.kernels.compile import forks
 from fastml.kernels.input import BLOCK
 from fastml.kernels.loss import BAND, Verdicts, empty_verdicts, judge_logits
-from fastml.models import model_of
+from fastml.models import Parameters, parameters_of
 from fastml.options import Progress
 from fastml.slices import Rows, slices
+from fastml.transforms import reads_in_place, transform_of
 
 # The most blocks of rows for each thread, and the most rows of given logits, that are evaluated at once. These limits
 # keep the memory of the verdicts to a few megabytes.
@@ -95,7 +97,15 @@ def loss_err(h: ArrayLike, y: ArrayLike) -> tuple[float, float]:
 
 
 def evaluate(
-    X: ArrayLike, y: ArrayLike, *weights: NDArray, scale: float = 1.0, progress: Progress | None = None
+    X: ArrayLike,
+    y: ArrayLike,
+    *weights: NDArray,
+    bias: NDArray | None = None,
+    b1: NDArray | None = None,
+    b2: NDArray | None = None,
+    scale: float | ArrayLike = 1.0,
+    shift: float | ArrayLike = 0.0,
+    progress: Progress | None = None,
 ) -> tuple[float, float]:
     """Return the mean softmax loss and the error of a model on a set, without a matrix of logits for the set.
 
@@ -108,8 +118,10 @@ def evaluate(
     *weights : ndarray of float32 or float64
         ``theta`` of shape (input_dim, num_classes), or ``W1, W2`` of shapes (input_dim, hidden_dim) and (hidden_dim,
         num_classes).
-    scale : float
-        Multiplies X.
+    bias, b1, b2 : ndarray of the same dtype, optional
+        The bias of theta, (num_classes,), or those of W1 and W2, (hidden_dim,) and (num_classes,).
+    scale, shift : float or array_like, shape (input_dim,)
+        As in `softmax_regression_epoch`.
     progress : callable, optional
         Called as ``progress(done, num_examples, loss)`` after each slice of about 50 ms, with the mean loss so far.
 
@@ -130,18 +142,26 @@ def evaluate(
     >>> evaluate(np.eye(2), [0, 0], np.array([[1.0, 0.0], [0.0, 1.0]]))[1]
     0.5
     """
-    X, scale = check_model_input(X, weights, scale)
-    checks.check_examples(X)
-    y = checks.check_labels(y, X.shape[0], weights[-1].shape[1])
-    return mean_loss_err(verdicts_of_model(X, y, weights, scale), y, progress)
+    given = check_input(X, weights, {"bias": bias, "b1": b1, "b2": b2}, scale, shift)
+    checks.check_examples(given.X)
+    y = checks.check_labels(y, given.X.shape[0], given.parameters.num_classes)
+    return loss_err_of_model(given, y, progress)
 
 
-def predict(X: ArrayLike, *weights: NDArray, scale: float = 1.0) -> NDArray[np.int64]:
+def predict(
+    X: ArrayLike,
+    *weights: NDArray,
+    bias: NDArray | None = None,
+    b1: NDArray | None = None,
+    b2: NDArray | None = None,
+    scale: float | ArrayLike = 1.0,
+    shift: float | ArrayLike = 0.0,
+) -> NDArray[np.int64]:
     """Return the class of the highest logit for each row of X.
 
     Parameters
     ----------
-    X, *weights, scale
+    X, *weights, bias, b1, b2, scale, shift
         As in `evaluate`; X may have no rows.
 
     Returns
@@ -161,19 +181,27 @@ def predict(X: ArrayLike, *weights: NDArray, scale: float = 1.0) -> NDArray[np.i
     >>> predict(np.array([[0, 255], [255, 0]], np.uint8), np.eye(2), scale=1 / 255)
     array([1, 0])
     """
-    X, scale = check_model_input(X, weights, scale)
-    predictions = np.empty(X.shape[0], np.int64)
-    for start, verdicts in verdicts_of_model(X, None, weights, scale):
+    given = check_input(X, weights, {"bias": bias, "b1": b1, "b2": b2}, scale, shift)
+    predictions = np.empty(given.X.shape[0], np.int64)
+    for start, verdicts in verdicts_of_model(given, None):
         predictions[start : start + len(verdicts.predictions)] = verdicts.predictions
     return predictions
 
 
-def predict_proba(X: ArrayLike, *weights: NDArray, scale: float = 1.0) -> NDArray:
+def predict_proba(
+    X: ArrayLike,
+    *weights: NDArray,
+    bias: NDArray | None = None,
+    b1: NDArray | None = None,
+    b2: NDArray | None = None,
+    scale: float | ArrayLike = 1.0,
+    shift: float | ArrayLike = 0.0,
+) -> NDArray:
     """Return the softmax of the logits for each row of X.
 
     Parameters
     ----------
-    X, *weights, scale
+    X, *weights, bias, b1, b2, scale, shift
         As in `evaluate`; X may have no rows.
 
     Returns
@@ -193,37 +221,59 @@ def predict_proba(X: ArrayLike, *weights: NDArray, scale: float = 1.0) -> NDArra
     >>> predict_proba(np.zeros((1, 2)), np.ones((2, 4)))
     array([[0.25, 0.25, 0.25, 0.25]])
     """
-    X, scale = check_model_input(X, weights, scale)
-    probabilities = np.empty((X.shape[0], weights[-1].shape[1]), weights[0].dtype.newbyteorder("="))
-    for start, verdicts in verdicts_of_model(X, None, weights, scale, probabilities=True):
+    given = check_input(X, weights, {"bias": bias, "b1": b1, "b2": b2}, scale, shift)
+    dtype = weights[0].dtype.newbyteorder("=")
+    probabilities = np.empty((given.X.shape[0], given.parameters.num_classes), dtype)
+    for start, verdicts in verdicts_of_model(given, None, probabilities=True):
         probabilities[start : start + len(verdicts.probabilities)] = verdicts.probabilities
     return probabilities
 
 
-def check_model_input(X: ArrayLike, weights: tuple[NDArray, ...], scale: float) -> tuple[NDArray, float]:
-    """Check weights, X and scale; return X as an array and scale as a float."""
-    checks.check_weights(**model_of(weights).named(weights))
-    return checks.check_features(X, weights[0].shape[0]), checks.check_real("scale", scale)
+class ModelInput(NamedTuple):
+    """What a model is asked about: its parameters, and X with what becomes of it."""
+
+    parameters: Parameters
+    X: NDArray
+    scale: float | NDArray
+    shift: float | NDArray
+    rows: NDArray | None = None  # the rows of X, or None for all
+
+
+def check_input(
+    X: ArrayLike,
+    weights: tuple[NDArray, ...],
+    biases: dict[str, NDArray | None],
+    scale: float | ArrayLike,
+    shift: float | ArrayLike,
+) -> ModelInput:
+    """Check weights, biases, X, scale and shift."""
+    parameters = parameters_of(weights, biases)
+    X = checks.check_features(X, parameters.weights[0].shape[0])
+    return ModelInput(parameters, X, checks.check_scale(scale, X.shape[1]), checks.check_shift(shift, X.shape[1]))
+
+
+def loss_err_of_model(given: ModelInput, y: NDArray, progress: Progress | None) -> tuple[float, float]:
+    """Return the mean loss and the error of a model; y are the labels of all rows of X."""
+    labels = y if given.rows is None else y[given.rows]
+    return mean_loss_err(verdicts_of_model(given, y), labels, progress)
 
 
 def verdicts_of_model(
-    X: NDArray,
-    y: NDArray | None,
-    weights: tuple[NDArray, ...],
-    scale: float,
-    probabilities: bool = False,
+    given: ModelInput, y: NDArray | None, probabilities: bool = False
 ) -> Iterator[tuple[int, Verdicts]]:
     """Yield (start, verdicts) for consecutive ranges of rows; if y is None, the losses are meaningless."""
-    threads = forks.available_threads()
+    parameters, X, num_classes = given.parameters, given.X, given.parameters.num_classes
+    threads, dtype = forks.available_threads(), parameters.weights[0].dtype.newbyteorder("=")
+    transform = transform_of(X, given.scale, given.shift, dtype, parameters.model.backgrounds_of(X, num_classes))
     with forks.parallel_lock:  # may compile
-        kernels = model_of(weights).kernels(*weights)
-        kernels.reserve(BLOCK, threads, learn=False)
-    rows = Rows(X, None, kernels, scale)
-    y = np.zeros(rows.count, np.uint8) if y is None else y
+        kernels = parameters.model.kernels(parameters.layers(), threads, not reads_in_place(transform, X))
+        kernels.reserve(BLOCK, None)
+    rows = Rows(X, given.rows, kernels, transform)
+    y = np.zeros(len(X), np.uint8) if y is None else y
     # A slice has at least one block for each thread: with fewer blocks some threads would be idle.
-    for start, stop, workers in slices(rows, BLOCK * threads, threads, 2 * sum(W.size for W in weights), MOST_BLOCKS):
+    for start, stop, workers in slices(rows, BLOCK * threads, threads, 2 * parameters.size, MOST_BLOCKS):
         examples = rows.take(start, stop, y)
-        verdicts = empty_verdicts(stop - start, weights[-1].shape[1], kernels.dtype, probabilities)
+        verdicts = empty_verdicts(stop - start, num_classes, dtype, probabilities)
         with forks.parallel_lock:
             kernels.judge(examples, verdicts, workers)
         yield start, verdicts

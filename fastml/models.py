@@ -1,18 +1,23 @@
 """The models: the name, the weights and the kernels of each, and the interface that all kernels share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastml import checks
 from fastml.kernels.batches import Descent
 from fastml.kernels.input import Examples
 from fastml.kernels.loss import MANY_CLASSES, Verdicts
 from fastml.kernels.many_classes import ManyClasses
 from fastml.kernels.network import Network
+from fastml.kernels.panels import Arrays
 from fastml.kernels.softmax_regression import SoftmaxRegression
+from fastml.kernels.update import Update
+from fastml.optimizers import Optimizer
+from fastml.transforms import backgrounds_of
 
 
 class Kernels(Protocol):
@@ -27,8 +32,8 @@ class Kernels(Protocol):
     def as_read(self, X: NDArray) -> NDArray:
         """Return X in the form that the kernels read."""
 
-    def reserve(self, batch: int, workers: int, learn: bool) -> None:
-        """Reserve memory for a number of workers: to learn from batches of up to batch rows, or to judge."""
+    def reserve(self, batch: int, update: Update | None) -> None:
+        """Reserve memory to learn from batches of up to batch rows, by updates of such a type, or to judge."""
 
     def learn(self, examples: Examples, descent: Descent, verdicts: Verdicts, workers: int) -> None:
         """Train on the examples in mini-batches.
@@ -39,42 +44,104 @@ class Kernels(Protocol):
     def judge(self, examples: Examples, verdicts: Verdicts, workers: int) -> None:
         """Write the verdicts on the examples: losses, predictions and, if requested, probabilities."""
 
-    def unpack(self, *weights: NDArray) -> None:
-        """Write the packed weights to the given arrays, in place."""
+    def unpack(self) -> None:
+        """Write what training has changed to the caller's arrays, all of it or nothing."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model: its name, the names of its weights in order, and the function that makes its kernels from weights."""
+    """A model: its name, the names of its weights and biases in order, and what makes its kernels.
+
+    `kernels` is called with the arrays of each layer, the number of workers, and whether X must be transformed.
+    """
 
     name: str
     weight_names: tuple[str, ...]
-    kernels: Callable[..., Kernels]
+    bias_names: tuple[str, ...]
+    kernels: Callable[[tuple[Arrays, ...], int, bool], Kernels]
 
-    def named(self, weights: Sequence[Any]) -> dict[str, Any]:
-        """Return a dictionary of the weights by name."""
-        return dict(zip(self.weight_names, weights, strict=True))
+    def backgrounds_of(self, X: NDArray, num_classes: int) -> NDArray | None:
+        """Return the backgrounds of the features of X, none where the kernels leave out no zeros."""
+        return backgrounds_of(X) if self is NETWORK or num_classes >= MANY_CLASSES else None
 
 
-def softmax_regression_kernels(theta: NDArray) -> Kernels:
+@dataclass(frozen=True)
+class Parameters:
+    """The weights of a model, and a bias or None for each of them: the caller's arrays."""
+
+    model: Model
+    weights: tuple[NDArray, ...]
+    biases: tuple[NDArray | None, ...]
+
+    @property
+    def num_classes(self) -> int:
+        """The number of outputs of the last layer."""
+        return self.weights[-1].shape[1]
+
+    @property
+    def size(self) -> int:
+        """The number of weights."""
+        return sum(W.size for W in self.weights)
+
+    def named(self) -> dict[str, NDArray]:
+        """Return the weights, and the biases that there are, by their names."""
+        names, arrays = self.model.weight_names + self.model.bias_names, self.weights + self.biases
+        return {name: array for name, array in zip(names, arrays, strict=True) if array is not None}
+
+    def check(self) -> None:
+        """Reject weights that cannot be multiplied in order, and biases that do not fit them."""
+        checks.check_weights(**dict(zip(self.model.weight_names, self.weights, strict=True)))
+        for name, b, W_name, W in zip(
+            self.model.bias_names, self.biases, self.model.weight_names, self.weights, strict=True
+        ):
+            if b is not None:
+                checks.check_bias(name, b, W_name, W)
+
+    def layers(self, optimizer: Optimizer | None = None) -> tuple[Arrays, ...]:
+        """Return the arrays of each layer, with the optimizer's state of them."""
+        layers = []
+        for W_name, W, b_name, b in zip(
+            self.model.weight_names, self.weights, self.model.bias_names, self.biases, strict=True
+        ):
+            states = () if optimizer is None else optimizer.states_of(W_name, W)
+            bias_states = () if optimizer is None or b is None else optimizer.states_of(b_name, b)
+            layers.append(Arrays(W, b, states, bias_states))
+        return tuple(layers)
+
+
+def softmax_regression_kernels(layers: tuple[Arrays, ...], workers: int, transforms: bool) -> Kernels:
     """Return the kernels of softmax regression that suit the number of classes."""
-    return ManyClasses(theta) if theta.shape[1] >= MANY_CLASSES else SoftmaxRegression(theta)
+    if layers[0].weights.shape[1] >= MANY_CLASSES:
+        return ManyClasses(layers, workers)
+    return SoftmaxRegression(layers, workers, transforms)
 
 
-SOFTMAX_REGRESSION = Model("softmax", ("theta",), softmax_regression_kernels)
-NETWORK = Model("nn", ("W1", "W2"), Network)
+def network_kernels(layers: tuple[Arrays, ...], workers: int, transforms: bool) -> Kernels:
+    """Return the kernels of the network, which transform X wherever they must."""
+    return Network(layers, workers)
+
+
+SOFTMAX_REGRESSION = Model("softmax", ("theta",), ("bias",), softmax_regression_kernels)
+NETWORK = Model("nn", ("W1", "W2"), ("b1", "b2"), network_kernels)
 MODELS = (SOFTMAX_REGRESSION, NETWORK)
 
 
-def model_of(weights: Sequence[Any]) -> Model:
-    """Return the model that has as many weights as given.
+def parameters_of(weights: Sequence[Any], biases: Mapping[str, Any]) -> Parameters:
+    """Return the checked parameters of the model that has as many weights as given.
 
     Raises
     ------
-    TypeError
-        If no model has that many weights.
+    TypeError, ValueError
+        If no model has that many weights, if a bias belongs to another model, or if an array is invalid.
     """
     for model in MODELS:
         if len(model.weight_names) == len(weights):
-            return model
-    raise TypeError(f"weights must be theta, or W1 and W2; got {len(weights)} arrays")
+            break
+    else:
+        raise TypeError(f"weights must be theta, or W1 and W2; got {len(weights)} arrays")
+    for name, b in biases.items():
+        if b is not None and name not in model.bias_names:
+            raise TypeError(f"{name} is no bias of {' and '.join(model.weight_names)}, which have {model.bias_names}")
+    parameters = Parameters(model, tuple(weights), tuple(biases.get(name) for name in model.bias_names))
+    parameters.check()
+    return parameters

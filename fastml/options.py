@@ -2,12 +2,15 @@
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastml import checks
 from fastml.kernels.batches import Descent
+from fastml.kernels.update import Update
+from fastml.optimizers import SGD, Optimizer
 
 # Called as progress(done, num_examples, loss), with the mean loss of the examples that are done.
 Progress = Callable[[int, int, float], object]
@@ -19,30 +22,49 @@ class Options:
 
     lr: float = 0.1
     batch: int = 100
-    scale: float = 1.0
+    scale: float | ArrayLike = 1.0
+    shift: float | ArrayLike = 0.0
     last_batch: str = "nominal"
+    l2: float = 0.0
+    optimizer: Optimizer | None = field(default_factory=SGD)
 
-    def checked(self) -> "Options":
+    def checked(self, input_dim: int) -> "Options":
         """Return the options after their checks; a TypeError or ValueError names an invalid option."""
-        return Options(
+        optimizer = SGD() if self.optimizer is None else self.optimizer
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"optimizer must be SGD(), Momentum() or AdamW(), got {optimizer!r:.80}")
+        optimizer.check()
+        return replace(
+            self,
             lr=checks.check_real("lr", self.lr),
             batch=checks.check_integer("batch", self.batch, minimum=1),
-            scale=checks.check_real("scale", self.scale),
+            scale=checks.check_scale(self.scale, input_dim),
+            shift=checks.check_shift(self.shift, input_dim),
             last_batch=checks.check_choice("last_batch", self.last_batch, checks.LAST_BATCH),
+            l2=checks.check_at_least("l2", self.l2, 0.0),
+            optimizer=optimizer,
         )
 
-    def descent(self, num_examples: int, dtype: np.dtype) -> Descent:
-        """Return the batch size and the step sizes for the kernels, for an epoch over a number of examples."""
-        # No set has more rows than sys.maxsize. Dividing a float by a much larger integer would raise OverflowError.
-        divisor = short_divisor = min(self.batch, sys.maxsize)
+    def update(self, dtype: DTypeLike) -> Update:
+        """Return an update of the type that the kernels are compiled for."""
+        numbers = np.zeros((1, len(self.optimizer.rule.names)), dtype)
+        return Update(self.optimizer.rule(numbers), 0, self.penalty(dtype), True, True)
+
+    def penalty(self, dtype: DTypeLike) -> tuple:
+        """Return l2 as the kernels take it: in a tuple, which is empty for none."""
+        with np.errstate(over="ignore"):
+            return (np.dtype(dtype).type(self.l2),) if self.l2 else ()
+
+    def descent(self, rows: int, dtype: DTypeLike, steps: NDArray, sample_weight: NDArray) -> Descent:
+        """Return how the weights descend in a slice of so many rows; sample_weight (rows,), or (0,) for ones."""
+        batch = min(self.batch, sys.maxsize)  # no set has more rows, and a float divided by more might not be one
+        starts = np.arange(0, rows, batch)
         if self.last_batch == "mean":
-            divisor, short_divisor = min(self.batch, num_examples), num_examples % self.batch or self.batch
+            counts = np.minimum(batch, rows - starts).astype(np.float64)
+            sums = np.add.reduceat(sample_weight, starts, dtype=np.float64) if sample_weight.size else counts
+            divisors = np.where(sums > 0, sums, counts)
+        else:
+            divisors = np.full(starts.size, float(batch))
         with np.errstate(over="ignore"):  # numbers beyond the range of float32 become infinity, as in NumPy
-            rates = dtype.type(self.lr / divisor), dtype.type(self.lr / short_divisor)
-        return Descent(min(self.batch, num_examples), *rates)
-
-
-def in_dtype(scale: float, dtype: np.dtype) -> np.floating:
-    """Return a number converted to a dtype; a number beyond its range becomes infinity, as in NumPy."""
-    with np.errstate(over="ignore"):
-        return dtype.type(scale)
+            numbers = self.optimizer.numbers(self.lr, divisors, int(steps[0])).astype(dtype)
+        return Descent(min(batch, rows), self.optimizer.rule(numbers), self.penalty(dtype), steps)

@@ -17,8 +17,13 @@ try:
 except ImportError as error:
     raise ImportError("pictures need Matplotlib: pip install 'fastml[plot]'") from error
 
-# Two of Okabe and Ito's colours, distinguishable with every kind of colour vision, and in grey.
-TRAIN_COLOUR, TEST_COLOUR = "#0072B2", "#D55E00"
+# Three of Okabe and Ito's colours, distinguishable with every kind of colour vision, and in grey.
+TRAIN_COLOUR, VALID_COLOUR, TEST_COLOUR = "#0072B2", "#009E73", "#D55E00"
+CURVES = (
+    ("train", "training", TRAIN_COLOUR, "o--"),
+    ("valid", "validation", VALID_COLOUR, "o:"),
+    ("test", "test", TEST_COLOUR, "o-"),
+)
 PIXELS_PER_INCH = 150
 # The largest side of a confusion matrix. Beyond 36 classes the cells shrink, to limit the memory for drawing.
 LARGEST_INCHES = 20
@@ -26,7 +31,7 @@ INCHES_OF_IMAGE = 0.5
 
 
 def plot_history(history: History, path: str | os.PathLike) -> None:
-    """Draw the learning curves of a training run: loss and error after each epoch, on the training and the test set.
+    """Draw the learning curves of a training run: loss and error after each epoch, on the sets that there are.
 
     Parameters
     ----------
@@ -49,9 +54,11 @@ def plot_history(history: History, path: str | os.PathLike) -> None:
     panels = figure.subplots(1, 2)
     quantities = (("loss", "loss (nats)", 1), ("err", "error (%)", 100))
     for axes, (quantity, label, unit) in zip(panels, quantities, strict=True):
-        for which, colour, style in (("train", TRAIN_COLOUR, "o--"), ("test", TEST_COLOUR, "o-")):
+        for which, name, colour, style in CURVES:
+            if getattr(history.rows[0], f"{which}_{quantity}") is None:
+                continue
             values = [unit * getattr(row, f"{which}_{quantity}") for row in history.rows]
-            axes.plot(epochs, values, style, color=colour, markersize=4, label=f"{which} set")
+            axes.plot(epochs, values, style, color=colour, markersize=4, label=f"{name} set")
         axes.update_datalim([(epochs[0], 0)])
         axes.autoscale_view()
         axes.set_ylim(bottom=0)

@@ -5,43 +5,57 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastml import checks
-from fastml.checkpoints import Checkpoint, CheckpointError, fingerprint
+from fastml.checkpoints import Checkpoint, CheckpointError, RunState, fingerprint
 from fastml.datasets import deform
-from fastml.evaluation import evaluate
-from fastml.history import TABLE_HEAD, EpochResult, History
+from fastml.epochs import EpochData, run_epoch
+from fastml.evaluation import ModelInput, loss_err_of_model
+from fastml.history import EpochResult, History, table_head
 from fastml.kernels.compile import forks
 from fastml.mapping import mapping_of
-from fastml.options import Progress
+from fastml.options import Options, Progress
 from fastml.orders import epoch_order
-from fastml.schedules import scheduled_lr
+from fastml.schedules import Schedule, scheduled_lr
+from fastml.weights import Weights
 
 # The time between two checkpoints within an epoch.
 CHECKPOINT_SECONDS = 60.0
 # Rows that are deformed at a time: 6 MB of MNIST images, enough to make the overhead of a few calls negligible.
 DEFORMED_ROWS = 8192
+# Beside the seed, the seed of the rows that are held out; epochs have other numbers.
+VALIDATION_SEED = 2**40
 
 Callback = Callable[[History], object]
-LabelledSet = tuple[NDArray, NDArray]
+
+
+class LabelledSet(NamedTuple):
+    """Examples, their labels, and their weights if they have any."""
+
+    X: NDArray
+    y: NDArray
+    sample_weight: NDArray | None = None
 
 
 class Settings(NamedTuple):
     """Checked settings. With the sets and the initial weights, they determine the result of a run bit for bit."""
 
     epochs: int
-    lr: float
-    batch: int
-    scale: float
-    last_batch: str
+    options: Options
     shuffle: bool
     seed: int
-    schedule: str
+    schedule: Schedule
+    warmup_epochs: int
     deform: Sequence[int] | None
+    validation_fraction: float
+    patience: int | None
+    min_delta: float
+    restore_best: bool
 
 
 class CheckpointDue(Exception):
@@ -51,25 +65,29 @@ class CheckpointDue(Exception):
 class Run:
     """Trains the weights of a history, in place, and fills its rows.
 
-    The epoch functions call `progress` between two slices, and an exception from `progress` interrupts the epoch. The
-    weights are then those after a known row. Another call continues from that row, and the result has the same bits.
+    `run_epoch` calls `progress` between two slices, and an exception from `progress` interrupts the epoch. The weights
+    are then those after a known row. Another call continues from that row, and the result has the same bits.
     """
 
     def __init__(
         self,
-        epoch_function: Callable[..., None],
         train_set: LabelledSet,
-        test_set: LabelledSet,
-        weights: tuple[NDArray, ...],
+        test_set: LabelledSet | None,
+        weights: Weights,
         settings: Settings,
         progress: Progress | None,
     ):
         forks.check_not_compiling()
-        self.epoch_function = epoch_function
         self.train_set, self.test_set = train_set, test_set
-        self.num_examples = len(train_set[0])
-        self.history = History(weights)
         self.settings, self.progress = settings, progress
+        self.state = RunState(History(weights), settings.options.optimizer)
+        self.history, self.parameters = self.state.history, weights.parameters
+        # The rows to train on, in order, and those that are held out; None for all and for none.
+        self.train_rows, self.valid_rows = held_out(len(train_set.X), settings.validation_fraction, settings.seed)
+        self.num_examples = len(train_set.X) if self.train_rows is None else len(self.train_rows)
+        # Found once, for a part of an epoch must have those of the whole; without any, NaN for all features.
+        found = self.parameters.model.backgrounds_of(train_set.X, self.parameters.num_classes)
+        self.backgrounds = np.full(train_set.X.shape[1], np.nan) if found is None else found
         # The position in the epoch after those in the history: the rows done, and the seconds that they took.
         self.row, self.seconds = 0, 0.0
         # The number of these rows that this process has trained on, and the sum of their losses.
@@ -80,44 +98,65 @@ class Run:
     @contextmanager
     def kept_in(self, directory: str | os.PathLike, resume: bool) -> Iterator[None]:
         """Save the state in a directory while the block runs; with resume, first load the state that is saved there."""
-        self.checkpoint = Checkpoint(directory, self.describe(), self.num_examples, self.settings.batch)
+        self.checkpoint = Checkpoint(directory, self.describe(), self.num_examples, self.settings.options.batch)
         with self.checkpoint.held(make=not resume):
             if resume:
-                self.row, self.seconds = self.checkpoint.load(self.history)
+                self.row, self.seconds = self.checkpoint.load(self.state)
                 begun = len(self.history) + (self.row > 0)
                 if begun > self.settings.epochs:
                     raise CheckpointError(
                         f"{self.checkpoint.path} is in epoch {begun}, beyond the {self.settings.epochs} asked for"
                     )
             else:
-                self.checkpoint.begin(self.history)
+                self.checkpoint.begin(self.state)
             yield
 
     def describe(self) -> dict[str, object]:
         """Return the properties that a resumed run must share with the run that saved the checkpoint."""
-        settings = self.settings._asdict()
+        settings, options, weights = self.settings, self.settings.options, self.history.weights
+        schedule, shuffle = settings.schedule, settings.shuffle
+        if callable(schedule):
+            schedule = f"function {getattr(schedule, '__qualname__', type(schedule).__qualname__)}"
         # A resumed run may have more epochs, unless the schedule depends on their number.
-        epochs = settings.pop("epochs")
-        if self.settings.schedule != "constant":
-            settings["schedule"] += f" over {epochs} epochs"
-        if self.settings.shuffle:
-            settings["shuffle"] = "rows" if mapping_of(self.train_set[0]) is None else "blocks of a mapped file"
+        if schedule != "constant":
+            schedule += f" over {settings.epochs} epochs"
+        if shuffle:
+            shuffle = "rows" if mapping_of(self.train_set.X) is None else "blocks of a mapped file"
         return {
-            "weights of shapes": [list(W.shape) for W in self.history.weights],
+            "weights of shapes": [list(W.shape) for W in self.parameters.named().values()],
+            "biases": list(weights.biases),
             "training set": fingerprint(*self.train_set),
-            "test set": fingerprint(*self.test_set),
-            **settings,
+            "test set": None if self.test_set is None else fingerprint(*self.test_set),
+            "lr": options.lr,
+            "batch": options.batch,
+            "scale": digest_of(options.scale),
+            "shift": digest_of(options.shift),
+            "last_batch": options.last_batch,
+            "l2": options.l2,
+            "optimizer": repr(options.optimizer),
+            "shuffle": shuffle,
+            "seed": settings.seed,
+            "schedule": schedule,
+            "warmup_epochs": settings.warmup_epochs,
+            "deform": settings.deform,
+            "validation_fraction": settings.validation_fraction,
+            "restore_best": settings.restore_best,
         }
 
     def train(self, verbose: bool, callback: Callback | None) -> History:
         """Run the remaining epochs. After each, add a row to the history, print a line and call the callback."""
+        settings = self.settings
         if verbose:
-            print(TABLE_HEAD)
-        for epoch in range(len(self.history), self.settings.epochs):
+            print(table_head(self.valid_rows is not None, self.test_set is not None))
+        for epoch in range(len(self.history), settings.epochs):
+            if self.is_patience_over():
+                break
             self.finish_epoch(epoch)
-            result = EpochResult(epoch, *self.evaluate_sets(), self.seconds)
+            result = self.evaluate_sets(epoch)
             self.check_losses(result)
             self.history.rows.append(result)
+            if settings.restore_best and self.history.epochs_since_best(settings.min_delta) == 0:
+                self.state.best = {name: W.copy() for name, W in self.parameters.named().items()}
             self.row, self.seconds = 0, 0.0
             self.judged, self.losses = 0, 0.0
             self.save()
@@ -125,37 +164,47 @@ class Run:
                 print(result, flush=True)
             if callback is not None and callback(self.history):
                 break
+        for name, best in self.state.best.items():
+            self.parameters.named()[name][...] = best
         return self.history
+
+    def is_patience_over(self) -> bool:
+        """Return whether the validation loss has not fallen for more epochs than the patience."""
+        patience = self.settings.patience
+        return patience is not None and self.history.epochs_since_best(self.settings.min_delta) > patience
 
     def finish_epoch(self, epoch: int) -> None:
         """Run an epoch from self.row to its end; save a checkpoint once a minute."""
-        X, _ = self.train_set
-        order = epoch_order(X, self.settings.seed, epoch) if self.settings.shuffle else None
-        lr = scheduled_lr(self.settings.schedule, self.settings.lr, epoch, self.settings.epochs)
+        settings, order = self.settings, self.train_rows
+        if settings.shuffle:
+            order = epoch_order(self.train_set.X, settings.seed, epoch)
+            if self.valid_rows is not None:
+                order = order[~np.isin(order, self.valid_rows)]
+        lr = scheduled_lr(settings.schedule, settings.options.lr, epoch, settings.epochs, settings.warmup_epochs)
         while self.row < self.num_examples:
             with suppress(CheckpointDue):
                 self.run_rows(epoch, order, lr)
 
-    def next_rows(self, epoch: int, order: NDArray | None) -> tuple[NDArray, NDArray, NDArray | None]:
-        """Return X, y and order for the next part of an epoch: all remaining rows, or whole batches of deformations."""
-        X, y = self.train_set
+    def next_rows(self, epoch: int, order: NDArray | None) -> EpochData:
+        """Return the next part of an epoch: all remaining rows, or whole batches of deformations."""
+        X, y, weights = self.train_set
         if self.settings.deform is None:
             if order is None:
-                return X[self.row :], y[self.row :], None
-            return X, y, order[self.row :]
-        batch = self.settings.batch
+                return EpochData(X[self.row :], y[self.row :], None, None if weights is None else weights[self.row :])
+            return EpochData(X, y, order[self.row :], weights)
+        batch = self.settings.options.batch
         stop = min(self.row + max(1, DEFORMED_ROWS // batch) * batch, self.num_examples)
         rows = np.arange(self.row, stop) if order is None else order[self.row : stop]
         images = X.reshape(-1, *self.settings.deform)
         # In epoch e, row i of the n rows of X becomes image number e * n + i of the series that `deform` makes.
-        images = deform(images, epoch * self.num_examples + rows.astype(np.int64), self.settings.seed)
-        return images.reshape(len(rows), -1), y[rows], None
+        images = deform(images, epoch * len(X) + rows.astype(np.int64), self.settings.seed)
+        return EpochData(images.reshape(len(rows), -1), y[rows], None, None if weights is None else weights[rows])
 
     def run_rows(self, epoch: int, order: NDArray | None, lr: float) -> None:
         """Train on the next part of an epoch. If `progress` raises, save the state and raise the exception again."""
         began = time.perf_counter()
-        X, y, order = self.next_rows(epoch, order)
-        begin, row, reason = self.row, self.row + (len(X) if order is None else len(order)), None
+        data = self.next_rows(epoch, order)
+        begin, row, reason = self.row, self.row + len(data.X if data.order is None else data.order), None
         judged, losses = self.judged, self.losses
 
         def after_slice(done: int, _: int, loss: float) -> None:
@@ -170,13 +219,10 @@ class Run:
                 row, reason = begin + done, error
                 raise
 
-        settings = {"scale": self.settings.scale, "last_batch": self.settings.last_batch}
-        if self.progress is not None or self.checkpoint is not None:
-            settings["progress"] = after_slice
-        if order is not None:
-            settings["order"] = order
+        progress = None if self.progress is None and self.checkpoint is None else after_slice
+        options = replace(self.settings.options, lr=lr)
         try:
-            self.epoch_function(X, y, *self.history.weights, lr, self.settings.batch, **settings)
+            run_epoch(data, self.parameters, options, progress, self.backgrounds)
         except BaseException as error:
             # Any other exception comes at an unknown row, in a slice or while the weights are unpacked: save nothing.
             if error is not reason:
@@ -186,25 +232,32 @@ class Run:
             raise
         self.row, self.seconds = row, self.seconds + time.perf_counter() - began
 
-    def evaluate_sets(self) -> tuple[float, float, float, float]:
-        """Return train loss, train error, test loss and test error. If interrupted, save the finished epoch first."""
-        settings = {"scale": self.settings.scale, "progress": self.progress}
+    def evaluate_sets(self, epoch: int) -> EpochResult:
+        """Evaluate the model on the sets that there are. If interrupted, save the finished epoch first."""
         try:
-            train, test = (
-                evaluate(*data, *self.history.weights, **settings) for data in (self.train_set, self.test_set)
-            )
+            train = self.evaluate(self.train_set, self.train_rows)
+            valid = (None, None) if self.valid_rows is None else self.evaluate(self.train_set, self.valid_rows)
+            test = (None, None) if self.test_set is None else self.evaluate(self.test_set, None)
         except BaseException:
             self.save()
             raise
-        return *train, *test
+        return EpochResult(epoch, *train, *test, *valid, self.seconds)
+
+    def evaluate(self, labelled: LabelledSet, rows: NDArray | None) -> tuple[float, float]:
+        """Return the loss and the error of the model on rows of a set, or on all."""
+        options = self.settings.options
+        given = ModelInput(self.parameters, labelled.X, options.scale, options.shift, rows)
+        return loss_err_of_model(given, labelled.y, self.progress)
 
     def check_losses(self, result: EpochResult) -> None:
         """Reject a loss that is not finite; the error names the element of X that caused it, if there is one."""
-        sets = {"training": (result.train_loss, {"X_tr": self.train_set[0]})}
-        sets["test"] = result.test_loss, {"X_te": self.test_set[0]}
+        train = {"X_tr": self.train_set.X}
+        sets = {"training": (result.train_loss, train), "validation": (result.valid_loss, train)}
+        if self.test_set is not None:
+            sets["test"] = result.test_loss, {"X_te": self.test_set.X}
         for which, (loss, X) in sets.items():
-            if not math.isfinite(loss):
-                reason = checks.first_not_finite(self.history.weights[0].dtype, **X) or (
+            if loss is not None and not math.isfinite(loss):
+                reason = checks.first_not_finite(self.parameters.weights[0].dtype, **X) or (
                     "the weights have grown without bound; a smaller lr (or X scaled to [0, 1]) may help"
                 )
                 raise FloatingPointError(f"the {which} loss is {loss} after epoch {result.epoch}: {reason}")
@@ -212,5 +265,19 @@ class Run:
     def save(self) -> None:
         """Save the state if the run has a checkpoint."""
         if self.checkpoint is not None:
-            self.checkpoint.save(self.history, self.row, self.seconds)
+            self.checkpoint.save(self.state, self.row, self.seconds)
             self.saved_at = time.monotonic()
+
+
+def digest_of(value: float | NDArray) -> object:
+    """Return a number as it is, and an array as its digest."""
+    return value if np.ndim(value) == 0 else fingerprint(np.asarray(value)[None], np.asarray(value))
+
+
+def held_out(count: int, fraction: float, seed: int) -> tuple[NDArray | None, NDArray | None]:
+    """Return the rows to train on and the rows that are held out, both in order; None for all and for none."""
+    if fraction == 0:
+        return None, None
+    chosen = np.random.default_rng([seed, VALIDATION_SEED]).permutation(count)
+    size = min(max(round(fraction * count), 1), count - 1)
+    return np.sort(chosen[size:]), np.sort(chosen[:size])

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from fastml.kernels.input import Examples
+from fastml.kernels.input import Examples, Transform
 from fastml.mapping import ReadAhead
 from fastml.models import Kernels
-from fastml.options import in_dtype
+from fastml.transforms import is_subnormal, unchanged
 
 SLICE_SECONDS = 0.05
 # Floating-point operations of the first slice, when no time has been measured: 10 ms at 200 GFLOP/s.
@@ -34,26 +34,29 @@ class Rows:
     operating system reads the next rows of a mapped file.
     """
 
-    def __init__(self, X: NDArray, order: NDArray | None, kernels: Kernels, scale: float):
+    def __init__(self, X: NDArray, order: NDArray | None, kernels: Kernels, transform: Transform):
         # A read-only view: one compiled kernel then serves both writable and read-only arrays, such as memory maps.
         self.X = X.view()
         self.X.flags.writeable = False
-        self.order, self.kernels, self.scale = order, kernels, in_dtype(scale, kernels.dtype)
+        self.order, self.kernels, self.transform = order, kernels, transform
         self.columns = -(-X.shape[1] // kernels.column_multiple) * kernels.column_multiple
+        # The kernels would take a subnormal factor for zero.
+        self.transforms = is_subnormal(transform)
         self.is_native = (
             X.dtype in NATIVE_DTYPES
             and X.dtype.isnative
             and X.flags.aligned
             and X.flags.c_contiguous
             and self.columns == X.shape[1]
+            and not self.transforms
         )
         self.count = X.shape[0] if order is None else order.size
         self.ahead = ReadAhead(X, order)
         row_bytes = max(1, self.columns * kernels.dtype.itemsize)
         self.most = sys.maxsize if self.is_native else max(1, CONVERTED_BYTES // row_bytes)
 
-    def take(self, start: int, stop: int, y: NDArray) -> Examples:
-        """Return rows start to stop of the pass, with their labels."""
+    def take(self, start: int, stop: int, y: NDArray, sample_weight: NDArray | None = None) -> Examples:
+        """Return rows start to stop of the pass, with their labels and weights."""
         self.ahead.ask(start, stop)
         wanted = slice(start, stop)
         if self.order is not None:
@@ -61,13 +64,22 @@ class Rows:
             # since its check.
             wanted = self.order[start:stop].astype(np.int64).clip(0, len(self.X) - 1)
         X, rows = self.X, np.arange(start, stop) if self.order is None else wanted
+        transform, input_dim = self.transform, self.X.shape[1]
         if not self.is_native:
             X, rows = np.zeros((stop - start, self.columns), self.kernels.dtype), np.arange(stop - start)
             with np.errstate(over="ignore"):  # numbers beyond the range of float32 become infinity
-                X[:, : self.X.shape[1]] = self.X[wanted]
+                X[:, :input_dim] = self.X[wanted]
+                if self.transforms:
+                    X[:, :input_dim] -= transform.background[:, :input_dim]
+                    X[:, :input_dim] *= transform.factor[:, :input_dim]
+                    transform = unchanged(transform)
             X.flags.writeable = False
         labels = y[wanted].astype(np.int64)
-        return Examples(self.kernels.as_read(X), rows, labels, self.scale, self.X.shape[1])
+        weights = np.zeros(0, self.kernels.dtype)
+        if sample_weight is not None:
+            with np.errstate(over="ignore"):
+                weights = sample_weight[wanted].astype(self.kernels.dtype)
+        return Examples(self.kernels.as_read(X), rows, labels, weights, transform, X.shape[1])
 
 
 def slices(

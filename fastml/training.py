@@ -1,59 +1,85 @@
-"""The training functions: train a model from its initial weights, and evaluate it after each epoch on both sets."""
+"""The training functions: train a model from its initial weights, and evaluate it after each epoch."""
 
-import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastml import checks
-from fastml.datasets.kernels.deformation import MOST_PIXELS
-from fastml.epochs import nn_epoch, softmax_regression_epoch
 from fastml.history import History
+from fastml.models import NETWORK, SOFTMAX_REGRESSION
+from fastml.optimizers import Optimizer
 from fastml.options import Options, Progress
-from fastml.runs import Callback, LabelledSet, Run, Settings
-from fastml.schedules import SCHEDULES
+from fastml.preparation import StartWeights, TrainingData, prepare
+from fastml.runs import Callback, Run, Settings
+from fastml.schedules import Schedule
 
 
 def train_softmax(
     X_tr: ArrayLike,
     y_tr: ArrayLike,
-    X_te: ArrayLike,
-    y_te: ArrayLike,
+    X_te: ArrayLike | None = None,
+    y_te: ArrayLike | None = None,
     epochs: int = 10,
     lr: float = 0.5,
     batch: int = 100,
     cpp: bool = False,
     *,
-    scale: float = 1.0,
+    weights: Sequence[NDArray] | None = None,
+    bias: bool = False,
+    scale: float | ArrayLike = 1.0,
+    shift: float | ArrayLike = 0.0,
+    standardize: bool = False,
+    sample_weight: ArrayLike | None = None,
+    class_weight: Mapping[int, float] | str | None = None,
+    l2: float = 0.0,
+    optimizer: Optimizer | None = None,
     last_batch: str = "nominal",
-    schedule: str = "constant",
+    schedule: Schedule = "constant",
+    warmup_epochs: int = 0,
     shuffle: bool = False,
     seed: int = 0,
     deform: Sequence[int] | None = None,
+    validation_fraction: float = 0.0,
+    patience: int | None = None,
+    min_delta: float = 0.0,
+    restore_best: bool = False,
     checkpoint: str | os.PathLike | None = None,
     resume: bool = False,
     verbose: bool = True,
     callback: Callback | None = None,
     progress: Progress | None = None,
 ) -> History:
-    """Train softmax regression from zero weights in float32 and print losses and errors after each epoch.
+    """Train softmax regression, from zero weights in float32, and print losses and errors after each epoch.
 
     Parameters
     ----------
     X_tr, X_te : array_like, shape (num_examples, input_dim)
-        Training and test examples, as `softmax_regression_epoch` takes them.
+        Training and test examples, as `softmax_regression_epoch` takes them. Without a test set the table has no
+        columns for one.
     y_tr, y_te : array_like of integers, shape (num_examples,)
         Labels; ``y_tr.max() + 1`` is the number of classes.
     epochs : int
         Number of epochs, at least 0.
-    lr, batch, scale, last_batch
-        As in `softmax_regression_epoch`.
+    lr, batch, scale, shift, sample_weight, l2, optimizer, last_batch
+        As in `softmax_regression_epoch`. The optimizer holds its state afterwards.
     cpp : bool
         Ignored. hw0 uses this parameter to choose between NumPy and C++.
-    schedule : {"constant", "step", "cosine"}
+    weights : Weights or sequence of ndarray, optional
+        Weights to go on from, of an earlier `History` or a file; copied. Their biases are trained on, and their scale
+        and shift are used.
+    bias : bool
+        Whether the model has biases; they begin at 0.
+    standardize : bool
+        Whether to compute the mean and the deviation of each feature of the training examples first, and to train on
+        ``(X - mean) / deviation``; a constant feature has deviation 1. The weights carry them as shift and scale.
+    class_weight : dict of int to float, or "balanced", optional
+        Weights of the classes, which multiply those of their examples: 1 for labels that are left out, or
+        ``num_examples / (classes * examples of the class)``.
+    schedule : {"constant", "step", "cosine"} or callable
         How the step size changes from epoch to epoch: see `fastml.schedules.scheduled_lr`.
+    warmup_epochs : int
+        Epochs in which the step size rises before the schedule begins.
     shuffle : bool
         Whether each epoch visits the rows in a new random order, drawn from seed and the number of the epoch: see
         `fastml.orders.epoch_order`.
@@ -63,6 +89,14 @@ def train_softmax(
         Rows and columns of the images in X_tr, which must be uint8. Each epoch then trains on new deformations of the
         images, made as they are needed (see `fastml.datasets.deform`). The history has the losses and errors of the
         original images.
+    validation_fraction : float
+        In [0, 1). This part of the training examples, drawn from seed, is held out, and evaluated after each epoch.
+    patience : int, optional
+        Training ends after more than so many epochs in a row without a better validation loss.
+    min_delta : float
+        A validation loss is better if it is lower than the best before by more than this.
+    restore_best : bool
+        Whether to return the weights after the epoch with the best validation loss.
     checkpoint : str or os.PathLike, optional
         A directory for the state of the run; it is created if it is missing. The state is saved in one file: at the
         start, after each epoch, once a minute within an epoch, and when `progress` raises. A killed process loses at
@@ -81,7 +115,7 @@ def train_softmax(
     Returns
     -------
     History
-        Weights ``(theta,)`` and a row for each epoch.
+        Weights ``(theta,)``, with their bias, scale and shift, and a row for each epoch.
 
     Raises
     ------
@@ -109,30 +143,43 @@ def train_softmax(
     |     0 |    0.99064 |   0.00000 |   0.99064 |  0.00000 |
     |     1 |    0.89476 |   0.00000 |   0.89476 |  0.00000 |
     """
-    train_set, test_set, num_classes = check_sets(X_tr, y_tr, X_te, y_te)
-    settings = Settings(epochs, lr, batch, scale, last_batch, shuffle, seed, schedule, deform)
-    settings = check_settings(settings, train_set[0])
-    weights = (np.zeros((train_set[0].shape[1], num_classes), np.float32),)
-    run = Run(softmax_regression_epoch, train_set, test_set, weights, settings, progress)
+    options = Options(lr, batch, scale, shift, last_batch, l2, optimizer)
+    stopping = validation_fraction, patience, min_delta, restore_best
+    settings = Settings(epochs, options, shuffle, seed, schedule, warmup_epochs, deform, *stopping)
+    data = TrainingData(X_tr, y_tr, X_te, y_te, sample_weight, class_weight, standardize)
+    run = Run(*prepare(SOFTMAX_REGRESSION, data, StartWeights(weights, bias), settings), progress)
     return train(run, checkpoint, resume, verbose, callback)
 
 
 def train_nn(
     X_tr: ArrayLike,
     y_tr: ArrayLike,
-    X_te: ArrayLike,
-    y_te: ArrayLike,
+    X_te: ArrayLike | None = None,
+    y_te: ArrayLike | None = None,
     hidden_dim: int = 500,
     epochs: int = 10,
     lr: float = 0.5,
     batch: int = 100,
     *,
-    scale: float = 1.0,
+    weights: Sequence[NDArray] | None = None,
+    bias: bool = False,
+    scale: float | ArrayLike = 1.0,
+    shift: float | ArrayLike = 0.0,
+    standardize: bool = False,
+    sample_weight: ArrayLike | None = None,
+    class_weight: Mapping[int, float] | str | None = None,
+    l2: float = 0.0,
+    optimizer: Optimizer | None = None,
     last_batch: str = "nominal",
-    schedule: str = "constant",
+    schedule: Schedule = "constant",
+    warmup_epochs: int = 0,
     shuffle: bool = False,
     seed: int = 0,
     deform: Sequence[int] | None = None,
+    validation_fraction: float = 0.0,
+    patience: int | None = None,
+    min_delta: float = 0.0,
+    restore_best: bool = False,
     checkpoint: str | os.PathLike | None = None,
     resume: bool = False,
     verbose: bool = True,
@@ -143,10 +190,14 @@ def train_nn(
 
     Parameters
     ----------
-    X_tr, y_tr, X_te, y_te, epochs, lr, batch, scale, last_batch, schedule, shuffle
+    X_tr, y_tr, X_te, y_te, epochs, lr, batch
         As in `train_softmax`.
     hidden_dim : int
-        Hidden units, at least 1.
+        Hidden units, at least 1; with `weights`, those have their number.
+    weights, bias, scale, shift, standardize, sample_weight, class_weight, l2, optimizer, last_batch
+        As in `train_softmax`.
+    schedule, warmup_epochs, shuffle, validation_fraction, patience, min_delta, restore_best
+        As in `train_softmax`.
     seed : int
         As in `train_softmax`, and the seed of the initial weights. They equal the weights that hw0 draws after
         ``np.random.seed(seed)``; NumPy's global generator is not changed.
@@ -156,7 +207,7 @@ def train_nn(
     Returns
     -------
     History
-        Weights ``(W1, W2)`` and a row for each epoch.
+        Weights ``(W1, W2)``, with their biases, scale and shift, and a row for each epoch.
 
     Raises
     ------
@@ -174,66 +225,12 @@ def train_nn(
     >>> [W.shape for W in history.weights]
     [(3, 8), (8, 3)]
     """
-    train_set, test_set, num_classes = check_sets(X_tr, y_tr, X_te, y_te)
-    settings = Settings(epochs, lr, batch, scale, last_batch, shuffle, seed, schedule, deform)
-    settings = check_settings(settings, train_set[0])
-    hidden_dim = checks.check_integer("hidden_dim", hidden_dim, minimum=1)
-    weights = initial_weights(train_set[0].shape[1], hidden_dim, num_classes, settings.seed)
-    run = Run(nn_epoch, train_set, test_set, weights, settings, progress)
+    options = Options(lr, batch, scale, shift, last_batch, l2, optimizer)
+    stopping = validation_fraction, patience, min_delta, restore_best
+    settings = Settings(epochs, options, shuffle, seed, schedule, warmup_epochs, deform, *stopping)
+    data = TrainingData(X_tr, y_tr, X_te, y_te, sample_weight, class_weight, standardize)
+    run = Run(*prepare(NETWORK, data, StartWeights(weights, bias, hidden_dim), settings), progress)
     return train(run, checkpoint, resume, verbose, callback)
-
-
-def initial_weights(input_dim: int, hidden_dim: int, num_classes: int, seed: int) -> tuple[NDArray, NDArray]:
-    """Return hw0's random float32 W1 and W2: standard normal numbers over the square root of a layer's outputs."""
-    # RandomState, not the newer Generator: hw0's published numbers come from RandomState.
-    random = np.random.RandomState(seed)
-    W1 = random.randn(input_dim, hidden_dim).astype(np.float32) / np.float32(np.sqrt(hidden_dim))
-    W2 = random.randn(hidden_dim, num_classes).astype(np.float32) / np.float32(np.sqrt(num_classes))
-    return W1, W2
-
-
-def check_sets(
-    X_tr: ArrayLike, y_tr: ArrayLike, X_te: ArrayLike, y_te: ArrayLike
-) -> tuple[LabelledSet, LabelledSet, int]:
-    """Check both sets; return them as arrays, and the number of classes."""
-    X = checks.check_features(X_tr, name="X_tr")
-    checks.check_examples(X, name="X_tr")
-    y = checks.check_labels(y_tr, X.shape[0], np.iinfo(np.int32).max, name="y_tr")
-    num_classes = int(y.max()) + 1
-    X_test = checks.check_features(X_te, X.shape[1], name="X_te")
-    checks.check_examples(X_test, name="X_te")
-    y_test = checks.check_labels(y_te, X_test.shape[0], num_classes, name="y_te")
-    return (X, y), (X_test, y_test), num_classes
-
-
-def check_settings(settings: Settings, X: NDArray) -> Settings:
-    """Check the settings of a run; return them as values that JSON can express."""
-    options = Options(settings.lr, settings.batch, settings.scale, settings.last_batch).checked()
-    seed = checks.check_integer("seed", settings.seed, minimum=0)
-    if seed >= 2**32:
-        raise ValueError(f"seed must be below 2**32, got {seed}")
-    return Settings(
-        epochs=checks.check_integer("epochs", settings.epochs, minimum=0),
-        lr=options.lr,
-        batch=options.batch,
-        scale=options.scale,
-        last_batch=options.last_batch,
-        shuffle=checks.check_flag("shuffle", settings.shuffle),
-        seed=seed,
-        schedule=checks.check_choice("schedule", settings.schedule, SCHEDULES),
-        deform=None if settings.deform is None else check_image_shape(settings.deform, X),
-    )
-
-
-def check_image_shape(deform: Sequence[int], X: NDArray) -> list[int]:
-    """Return the rows and columns of the images in X; reject images that `fastml.datasets.deform` does not accept."""
-    shape = [checks.check_integer("each of deform", side, minimum=1) for side in deform]
-    if len(shape) != 2 or math.prod(shape) != X.shape[1]:
-        raise ValueError(f"deform must be rows and columns of images of {X.shape[1]} pixels, got {tuple(deform)}")
-    if X.dtype != np.uint8:
-        raise TypeError(f"X_tr must be uint8 where deform is given, got {X.dtype}")
-    checks.check_images(X.reshape(-1, *shape), MOST_PIXELS)
-    return shape
 
 
 def train(

@@ -1,25 +1,93 @@
-"""Files of weights: save weights with the settings of their training, and load files of any origin safely.
+"""Weights with their biases, scale and shift, and files of them: saved with settings, loaded safely from any origin.
 
-The file is an uncompressed .npz, readable with `numpy.load`: the arrays ``theta``, or ``W1`` and ``W2``, and the string
-``settings``, a JSON object.
+The file is an uncompressed .npz, readable with `numpy.load`: the arrays ``theta``, or ``W1`` and ``W2``; if there are
+any, biases by their names, ``scale`` and ``shift``; and the string ``settings``, a JSON object.
 """
 
 import json
 import math
 import os
 import zipfile
+from collections.abc import Iterable, Mapping
 from io import BytesIO
 from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fastml import checks
 from fastml.files import open_zip, replacing
-from fastml.models import MODELS, model_of
+from fastml.models import MODELS, Model, Parameters, parameters_of
 
 # More than a hundred arrays.
 MOST_DIRECTORY_BYTES = 1 << 14
+
+
+class Weights(tuple):
+    """The weights of a model, ``(theta,)`` or ``(W1, W2)``: a tuple with biases, and with what X becomes before.
+
+    Attributes
+    ----------
+    biases : dict of str to ndarray
+        ``bias`` of theta, ``b1`` and ``b2`` of the network, as far as there are any.
+    scale, shift : float or ndarray of float64, shape (input_dim,)
+        The model takes ``scale * (X - shift)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastml import predict
+    >>> weights = Weights([np.eye(2)], {"bias": np.array([0.0, 3.0])}, scale=1 / 255)
+    >>> X = np.array([[255, 0], [0, 255]], np.uint8)
+    >>> predict(X, *weights, **weights.keywords)
+    array([1, 1])
+    >>> raw = weights.folded()
+    >>> predict(X, *raw, **raw.keywords)
+    array([1, 1])
+    """
+
+    biases: dict[str, NDArray]
+    scale: float | NDArray[np.float64]
+    shift: float | NDArray[np.float64]
+
+    def __new__(
+        cls,
+        weights: Iterable[NDArray],
+        biases: Mapping[str, NDArray] | None = None,
+        scale: float | ArrayLike = 1.0,
+        shift: float | ArrayLike = 0.0,
+    ) -> "Weights":
+        """Check and keep the arrays, without copies."""
+        made = super().__new__(cls, weights)
+        made.biases = {name: b for name, b in (biases or {}).items() if b is not None}
+        input_dim = len(made.parameters.weights[0])
+        made.scale, made.shift = checks.check_scale(scale, input_dim), checks.check_shift(shift, input_dim)
+        return made
+
+    def __getnewargs__(self) -> tuple:
+        """Return what pickle and copy make the object from."""
+        return tuple(self), self.biases, self.scale, self.shift
+
+    @property
+    def parameters(self) -> Parameters:
+        """The weights and biases, and their model."""
+        return parameters_of(tuple(self), self.biases)
+
+    @property
+    def keywords(self) -> dict[str, Any]:
+        """What `evaluate`, `predict`, `predict_proba` and the epoch functions take beside the weights."""
+        return {**self.biases, "scale": self.scale, "shift": self.shift}
+
+    def folded(self) -> "Weights":
+        """Return weights that take X as it is: scale and shift are multiplied into new arrays of the first layer."""
+        (first, *others), model = self, self.parameters.model
+        dtype, input_dim = first.dtype, len(first)
+        scale, shift = (np.broadcast_to(np.asarray(each, np.float64), input_dim) for each in (self.scale, self.shift))
+        folded, name = scale[:, None] * first, model.bias_names[0]
+        biases = dict(self.biases)
+        if shift.any() or name in biases:
+            biases[name] = (biases.get(name, 0.0) - shift @ folded).astype(dtype)
+        return Weights([folded.astype(dtype), *others], biases)
 
 
 class WeightsError(ValueError):
@@ -33,7 +101,7 @@ def save_weights(path: str | os.PathLike, weights: tuple[NDArray, ...], settings
     ----------
     path : str or os.PathLike
         The file to write; its name usually ends in ``.npz``.
-    weights : tuple of ndarray of float32 or float64
+    weights : Weights or tuple of ndarray of float32 or float64
         ``(theta,)`` of shape (input_dim, num_classes), or ``(W1, W2)`` of shapes (input_dim, hidden_dim) and
         (hidden_dim, num_classes).
     settings : dict
@@ -57,14 +125,10 @@ def save_weights(path: str | os.PathLike, weights: tuple[NDArray, ...], settings
     >>> theta.shape, settings
     ((784, 10), {'lr': 0.2})
     """
-    arrays = model_of(weights).named(weights)
-    checks.check_weights(**arrays)
-    arrays["settings"] = np.array(json.dumps(settings))
-    with replacing(path) as file:
-        np.savez(file, **arrays)
+    save_arrays(path, arrays_of(weights), settings)
 
 
-def load_weights(path: str | os.PathLike) -> tuple[tuple[NDArray, ...], dict[str, Any]]:
+def load_weights(path: str | os.PathLike) -> tuple[Weights, dict[str, Any]]:
     """Load weights and settings that `save_weights` saved.
 
     Pickled objects are rejected, and so is a header that claims more data than the file holds, before memory is
@@ -77,7 +141,7 @@ def load_weights(path: str | os.PathLike) -> tuple[tuple[NDArray, ...], dict[str
 
     Returns
     -------
-    weights : tuple of ndarray
+    weights : Weights
         ``(theta,)`` or ``(W1, W2)``, in the dtype that they were saved in and native byte order, C-contiguous.
     settings : dict
         The settings that were saved with them.
@@ -89,34 +153,70 @@ def load_weights(path: str | os.PathLike) -> tuple[tuple[NDArray, ...], dict[str
     OSError
         If the file is missing or cannot be read.
     """
+    weights, _, settings = load_arrays(path)
+    return weights, settings
+
+
+def arrays_of(weights: tuple[NDArray, ...]) -> dict[str, NDArray]:
+    """Return the arrays of weights as a file holds them."""
+    weights = weights if isinstance(weights, Weights) else Weights(weights)
+    arrays = weights.parameters.named()
+    for name, default in (("scale", 1.0), ("shift", 0.0)):
+        value = np.asarray(getattr(weights, name))
+        if value.ndim or value != default:
+            arrays[name] = value
+    return arrays
+
+
+def save_arrays(path: str | os.PathLike, arrays: dict[str, NDArray], settings: dict[str, Any]) -> None:
+    """Save arrays and settings."""
+    with replacing(path) as file:
+        np.savez(file, **arrays, settings=np.array(json.dumps(settings)))
+
+
+def load_arrays(
+    path: str | os.PathLike, others: tuple[str, ...] = ()
+) -> tuple[Weights, dict[str, NDArray], dict[str, Any]]:
+    """Return the weights in a file, its arrays whose names begin with one of others, and its settings."""
     with open(path, "rb") as file:
         try:
-            arrays = {name: read_array(data) for name, data in read_members(file).items()}
+            model, members = read_members(file, others)
+            arrays = {name: read_array(data) for name, data in members.items()}
             settings = json.loads(str(arrays.pop("settings")))
             if not isinstance(settings, dict):
                 raise TypeError(f"settings must be a JSON object, got {type(settings).__name__}")
-            checks.check_weights(**arrays)
+            arrays = {name: np.array(A, A.dtype.newbyteorder("="), order="C") for name, A in arrays.items()}
+            weights = Weights(
+                [arrays.pop(name) for name in model.weight_names],
+                {name: arrays.pop(name, None) for name in model.bias_names},
+                arrays.pop("scale", 1.0),
+                arrays.pop("shift", 0.0),
+            )
         except Exception as error:  # on damaged bytes, the parsers of zip, NumPy and JSON raise many types
             raise WeightsError(f"{path} is no file of weights as save_weights makes them: {error}") from error
-    return tuple(np.array(W, W.dtype.newbyteorder("="), order="C") for W in arrays.values()), settings
+    return weights, arrays, settings
 
 
-def read_members(file: BinaryIO) -> dict[str, bytes]:
-    """Return the members of a zip archive by their names without ``.npy``, in the order of the model's weights.
+def read_members(file: BinaryIO, others: tuple[str, ...]) -> tuple[Model, dict[str, bytes]]:
+    """Return the model and the members of a zip archive by their names without ``.npy``.
 
     The members must be uncompressed and together no larger than the file, so that the size of the file limits the
     memory for reading them.
     """
     with open_zip(file, MOST_DIRECTORY_BYTES) as archive:
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-        model = next((model for model in MODELS if members.keys() == {*model.weight_names, "settings"}), None)
-        if model is None:
+        found = {name for name in members if not name.startswith(others)} if others else set(members)
+        for model in MODELS:
+            least = {*model.weight_names, "settings"}
+            if least <= found <= {*least, *model.bias_names, "scale", "shift"}:
+                break
+        else:
             raise ValueError(f"it holds {', '.join(members) or 'nothing'}, not settings and theta, or W1 and W2")
         if any(info.compress_type != zipfile.ZIP_STORED for info in members.values()):
             raise ValueError("it is compressed")
         if sum(info.file_size for info in members.values()) > os.fstat(file.fileno()).st_size:
             raise ValueError("it claims to hold more than its own size")
-        return {name: archive.read(members[name]) for name in (*model.weight_names, "settings")}
+        return model, {name: archive.read(info) for name, info in members.items()}
 
 
 def read_array(data: bytes) -> NDArray:

@@ -103,6 +103,13 @@ def digest(arrays):
 def digests(disturb=None):
     """Return the digests of weights after three epochs, losses, errors and predictions; disturb changes a problem."""
     found = {}
+    for shape in SHAPES:
+        for x_dtype in ("uint8", "float32"):
+            model, input_dim, hidden_dim, classes, rows, batch = shape
+            problem = make_problem(rows, input_dim, max(hidden_dim, 1), classes, batch, dtype=x_dtype, seed=3)
+            if disturb is not None:
+                disturb(problem)
+            found[f"{shape}, rows of {x_dtype}, with options"] = digest(results_with_options(model, problem))
     for model, input_dim, hidden_dim, classes, rows, batch in SHAPES:
         for dtype in ("float32", "float64"):
             for x_dtype in ("uint8", "float32"):
@@ -122,6 +129,22 @@ def digests(disturb=None):
                 name = f"{model} {input_dim}-{hidden_dim}-{classes}, {rows} rows of {x_dtype}, weights of {dtype}"
                 found[name] = digest(results)
     return found
+
+
+def results_with_options(model, problem):
+    """Return weights, biases, state and probabilities after two epochs with every option, by AdamW in float32."""
+    random = np.random.default_rng(4)
+    rows, input_dim = problem.X.shape
+    transform = {"scale": random.uniform(0.01, 0.02, input_dim), "shift": random.uniform(0, 1, input_dim)}
+    weights, optimizer = problem.weights(model, "float32"), fastml.AdamW(decay=0.01)
+    names = ("bias",) if model == "softmax" else ("b1", "b2")
+    biases = {name: np.zeros(W.shape[1], np.float32) for name, W in zip(names, weights, strict=True)}
+    settings = {**problem.settings, **transform, "lr": 0.01, "last_batch": "mean", "sample_weight": random.random(rows)}
+    for _ in range(2):
+        EPOCHS[model][0](problem.X, problem.y, *weights, **biases, **settings, optimizer=optimizer)
+    states = [array for state in optimizer.state.values() for array in state.values()]
+    probabilities = fastml.predict_proba(problem.X, *weights, **biases, **transform)
+    return *weights, *biases.values(), *states, probabilities
 
 
 def main():

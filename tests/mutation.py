@@ -52,7 +52,11 @@ BOTH = ["tests/test_epochs.py", "tests/test_evaluation.py"]
 SHARED = ["tests/test_threads.py", "tests/test_memory.py", "-k", "(same_bits and workqueue) or nothing_outside"]
 # For each module, the arguments of pytest in turn, until one of them fails. What is no kernel comes first: until one
 # changes, the machine code of all is that of the tree.
+OPTIONS = ["tests/test_options.py", "tests/test_optimizers.py", "tests/test_transforms.py"]
 TESTS = {
+    "transforms.py": [["tests/test_transforms.py"], OPTIONS],
+    "optimizers.py": [["tests/test_optimizers.py"], OPTIONS],
+    "options.py": [OPTIONS, BOTH],
     "slices.py": [["tests/test_slices.py"], BOTH, ["tests/test_streaming.py"], SHARED],
     "epochs.py": [BOTH, ["tests/test_checks.py"], ["tests/test_training.py"], SHARED],
     "evaluation.py": [BOTH, ["tests/test_checks.py"], ["tests/test_training.py"], SHARED],
@@ -65,7 +69,9 @@ TESTS = {
     "kernels/pattern.py": [["tests/test_pattern.py"], NETWORK, SHARED],
     "kernels/input.py": [["tests/test_input.py"], NETWORK, SHARED],
     "kernels/loss.py": [REGRESSION, NETWORK, SHARED],
-    "kernels/update.py": [NETWORK, REGRESSION, SHARED],
+    "kernels/update.py": [OPTIONS, NETWORK, REGRESSION, SHARED],
+    "kernels/simd/change.py": [["tests/test_simd.py"], OPTIONS],
+    "kernels/simd/lanes.py": [["tests/test_simd.py"], OPTIONS],
     "kernels/layer.py": [NETWORK, REGRESSION, SHARED],
     "kernels/batches.py": [BOTH, SHARED],
     "kernels/network.py": [NETWORK, SHARED],

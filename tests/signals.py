@@ -29,7 +29,7 @@ from tests import bits
 from tests.problems import EPOCHS, make_problem
 
 # Set this to True where all weights of a model are written back in one step: then interrupted ones are checked, too.
-WHOLE_BATCHES = False
+WHOLE_BATCHES = True
 WARM_ROUNDS, COLD_ROUNDS = 40, 3
 # A cold call of a network takes about ten seconds.
 COLD_SECONDS, TIMEOUT_SECONDS, CHILD_SECONDS = 10.0, 300, 30

@@ -13,8 +13,9 @@ from fastml.kernels.compile import calls
 from fastml.kernels.compile.forks import parallel_lock
 from fastml.kernels.compile.options import worker_kernel
 from fastml.kernels.network import Network
-from fastml.kernels.panels import MOST_VECTORS
+from fastml.kernels.panels import MOST_VECTORS, Arrays
 from fastml.kernels.simd.tiles import UNITS
+from fastml.kernels.update import Sgd, Update
 from tests.compiled import compiled
 
 pytestmark = pytest.mark.usefixtures("own_run_workers")
@@ -74,8 +75,9 @@ def test_types_that_nothing_was_compiled_for_are_refused():
 
 
 def test_products_are_compiled_for_the_widths_that_panels_have():
-    first = Network(np.zeros((20, 100), np.float32), np.zeros((100, 3), np.float32))
-    first.reserve(10, 1, learn=True)
+    weights = np.zeros((20, 100), np.float32), np.zeros((100, 3), np.float32)
+    first = Network(tuple(Arrays(W, None) for W in weights), 1)
+    first.reserve(10, Update(Sgd(np.zeros((1, 1), np.float32)), 0, (), True, True))
     products, offsets = first.weights.first.products, first.weights.first.offsets
     used = [number for number, name in enumerate(layer.PRODUCTS) if name in ("forward", "gradient")]
     assert products[used].all()

@@ -20,11 +20,11 @@ from fastml.cli import main
 from fastml.cli.log import Log
 from fastml.cli.signals import Stopped, stopping_between_slices
 from fastml.datasets import write_idx
-from fastml.epochs import nn_epoch
+from fastml.epochs import run_epoch
 from fastml.files import locked_directory
 from fastml.history import EpochResult, History
-from fastml.training import initial_weights
-from fastml.weights import load_weights, save_weights
+from fastml.preparation import initial_weights
+from fastml.weights import Weights, load_weights, save_weights
 from tests.problems import make_problem
 
 pytestmark = pytest.mark.usefixtures("one_batch_a_slice")
@@ -111,13 +111,13 @@ def test_checkpoints_within_an_epoch_leave_the_bits(tmp_path, monkeypatch, sets,
 
 
 def test_interrupt_within_a_slice_leaves_the_last_checkpoint(tmp_path, monkeypatch, sets):
-    def interrupted(X, y, W1, W2, *arguments, **settings):
-        nn_epoch(X[:32], y[:32], W1, W2, *arguments, **settings)
+    def interrupted(data, *arguments):
+        run_epoch(data._replace(X=data.X[:32], y=data.y[:32]), *arguments)
         raise KeyboardInterrupt
 
     settings = {"epochs": 1, "batch": 16, "verbose": False}
     with monkeypatch.context() as patches:
-        patches.setattr("fastml.training.nn_epoch", interrupted)
+        patches.setattr("fastml.runs.run_epoch", interrupted)
         with pytest.raises(KeyboardInterrupt):
             fastml.train_nn(*sets, **settings, checkpoint=tmp_path)
     history = fastml.train_nn(*sets, **settings, checkpoint=tmp_path, resume=True)
@@ -391,8 +391,8 @@ def test_a_log_of_another_run_gets_all_epochs_of_this_one(capsys, tmp_path, data
     assert main(command(data, directory, "--log", tmp_path / "alone.jsonl")) == 0
     # A run that was killed before its first line.
     checkpoint = directory / "checkpoint.npz"
-    (W1, W2), settings = load_weights(checkpoint)
-    begun = initial_weights(*W1.shape, W2.shape[1], seed=0)
+    (W1, W2), settings = weights, _ = load_weights(checkpoint)
+    begun = Weights(initial_weights((*W1.shape, W2.shape[1]), seed=0), {}, weights.scale)
     save_weights(checkpoint, begun, settings | {"history": [], "row": 0, "seconds": 0.0})
     capsys.readouterr()
     assert main(command(data, directory, "--log", log, "--resume")) == 0
@@ -407,7 +407,7 @@ def test_a_log_of_another_run_gets_all_epochs_of_this_one(capsys, tmp_path, data
 
 
 def test_a_log_of_several_runs_goes_on_after_the_last_line_of_each(tmp_path):
-    log, rows = tmp_path / "log.jsonl", [EpochResult(epoch, *[0.5] * 5) for epoch in range(4)]
+    log, rows = tmp_path / "log.jsonl", [EpochResult(epoch, *[0.5] * 7) for epoch in range(4)]
     Log(log, resume=False, run="a")(History((), rows[:2]))
     Log(log, resume=False, run="b")(History((), rows[:3]))
     Log(log, resume=True, run="a")(History((), rows))

@@ -91,7 +91,7 @@ def test_refuses_order(model, order, error, match):
     assert_refused(model, error, match, order=order)
 
 
-@pytest.mark.parametrize("name", ["lr", "scale"])
+@pytest.mark.parametrize("name", ["lr", "scale", "shift", "l2"])
 @pytest.mark.parametrize(
     ("value", "error"),
     [
@@ -105,7 +105,6 @@ def test_refuses_order(model, order, error, match):
         (np.bool_(True), TypeError),
         (decimal.Decimal("0.1"), TypeError),
         (0.1j, TypeError),
-        (np.ones(2), TypeError),
     ],
 )
 def test_refuses_numbers(model, name, value, error):
@@ -130,6 +129,68 @@ def test_refuses_numbers(model, name, value, error):
 )
 def test_refuses_batch(model, value, error):
     assert_refused(model, error, "batch must be", batch=value)
+
+
+def with_one(value, size, dtype=float):
+    """Return ones, and a value at place 2."""
+    array = np.ones(size, dtype)
+    array[2] = value
+    return array
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "match"),
+    [
+        ({"lr": np.ones(2)}, TypeError, "lr must be a real number"),
+        ({"scale": np.ones(2)}, ValueError, r"scale must have shape \(6,\), one number for each feature"),
+        ({"scale": np.ones((1, INPUTS))}, ValueError, r"scale must have shape \(6,\)"),
+        ({"scale": with_one(0, INPUTS)}, ValueError, r"scale\[2\] is 0; a scale for each feature must not be 0"),
+        ({"scale": with_one(np.nan, INPUTS)}, ValueError, r"scale\[2\] is nan; scale must be finite"),
+        ({"scale": ["a"] * INPUTS}, TypeError, "scale must hold real numbers"),
+        ({"shift": with_one(np.inf, INPUTS)}, ValueError, r"shift\[2\] is inf; shift must be finite"),
+        ({"shift": np.ones(7)}, ValueError, r"shift must have shape \(6,\)"),
+        ({"l2": -1e-9}, ValueError, "l2 must be at least 0, got -1e-09"),
+        (
+            {"sample_weight": with_one(-1, ROWS)},
+            ValueError,
+            r"sample_weight\[2\] is -1.0; weights of examples must not",
+        ),
+        ({"sample_weight": with_one(np.nan, ROWS)}, ValueError, r"sample_weight\[2\] is nan"),
+        (
+            {"sample_weight": np.ones(ROWS + 1)},
+            ValueError,
+            r"sample_weight must have shape \(12,\), one number for each row",
+        ),
+        ({"sample_weight": np.ones((ROWS, 1))}, ValueError, "sample_weight must have shape"),
+        ({"sample_weight": "balanced"}, TypeError, "sample_weight must hold real numbers"),
+    ],
+)
+def test_refuses_options(model, options, error, match):
+    assert_refused(model, error, match, **options)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "match"),
+    [
+        (lambda b: b[:-1], ValueError, r"{name} must have shape \({size},\), one number for each column of {W}"),
+        (lambda b: b[None], ValueError, r"{name} must have shape"),
+        (lambda b: b.astype(np.float64), TypeError, r"{name} must have the dtype of {W}, float32"),
+        (lambda b: b.astype(int), TypeError, r"{name} must have the dtype of {W}"),
+        (lambda b: b.tolist(), TypeError, r"{name} must be None or a NumPy array, got list"),
+        (lambda b: np.broadcast_to(b[:1].copy(), b.shape), ValueError, r"{name} is updated in place but is read-only"),
+    ],
+)
+def test_refuses_biases(model, change, error, match):
+    for name, W, size in [("bias", "theta", 4)] if model == "softmax" else [("b1", "W1", 5), ("b2", "W2", 4)]:
+        b = change(np.zeros(size, np.float32))
+        assert_refused(model, error, match.format(name=name, W=W, size=size), **{name: b})
+
+
+def test_refuses_a_bias_of_the_other_model(model):
+    weights = [np.ones((7, 4), np.float32)] if model == "softmax" else [np.ones((7, 5)), np.ones((5, 4))]
+    other = {"b1": np.zeros(4)} if model == "softmax" else {"bias": np.zeros(4)}
+    with pytest.raises(TypeError, match=f"{next(iter(other))} is no bias of"):
+        fastml.predict(np.ones((2, 7)), *weights, **other)
 
 
 @pytest.mark.parametrize("value", ["sum", "", None, 1, ["mean"]])

@@ -15,7 +15,7 @@ from fastml.cli import main
 from fastml.cli.evaluate import format_matrix
 from fastml.cli.progress import CompileNotice, progress_bar
 from fastml.datasets import load_mnist, write_idx
-from fastml.history import TABLE_HEAD
+from fastml.history import table_head
 from fastml.weights import load_weights, save_weights
 
 NUM_EXAMPLES, NUM_CLASSES = 300, 3
@@ -84,12 +84,14 @@ def test_train_prints_what_the_library_trains_and_saves_its_weights(capsys, tmp_
     settings |= {"lr": 0.5, "batch": 7, "seed": 5, "shuffle": True, "schedule": "cosine", "deform": [4, 4]}
     history = train(*train_set, *test_set, epochs=3, scale=1 / 255, **settings)
     assert table == capsys.readouterr().out.splitlines()
-    assert table[0] == TABLE_HEAD
+    assert table[0] == table_head(has_valid=False, has_test=True)
     assert len(table) == 4
     assert all(ROW.fullmatch(row) for row in table[1:])
     assert re.fullmatch(r"test error \d+\.\d\d%; \d+\.\d\d s of training, [\d,]+ examples per second", summary)
     weights, found = load_weights(saved)
-    assert found == {"model": model, "epochs": 3, **settings}
+    added = {"optimizer": "SGD()", "l2": 0.0, "bias": False, "standardize": False, "warmup_epochs": 0}
+    assert found == {"model": model, "epochs": 3, **settings, **added}
+    assert (weights.scale, weights.shift) == (1 / 255, 0)
     for W, expected in zip(weights, history.weights, strict=True):
         np.testing.assert_array_equal(W, expected, strict=True)
 

@@ -11,9 +11,16 @@ import numpy as np
 import pytest
 
 from fastml.kernels.network import Network
+from fastml.kernels.panels import Arrays
 from fastml.kernels.softmax_regression import SoftmaxRegression
+from fastml.kernels.update import Sgd, Update
 
 CONSTANT_BYTES = 16e6
+
+
+def plain(dtype):
+    """Return an update of plain stochastic gradient descent."""
+    return Update(Sgd(np.zeros((1, 1), dtype)), 0, (), True, True)
 
 
 def bytes_of(values):
@@ -26,8 +33,8 @@ def bytes_of(values):
 def test_network(workers, dtype):
     for inputs, hidden, classes, batch in itertools.product((20, 784, 3072), (16, 400, 1000), (2, 62), (1, 100, 1000)):
         weights = np.zeros((inputs, hidden), dtype), np.zeros((hidden, classes), dtype)
-        kernels = Network(*weights)
-        kernels.reserve(batch, workers, learn=True)
+        kernels = Network(tuple(Arrays(W, None) for W in weights), workers)
+        kernels.reserve(batch, plain(dtype))
         intermediates = batch * (inputs + 2 * hidden + 2 * classes) * weights[0].itemsize
         taken, several = bytes_of(kernels.weights) + bytes_of(kernels.memory), batch > kernels.memory.block_rows
         allowed = bytes_of(weights) * (1 + several) + intermediates + CONSTANT_BYTES
@@ -39,7 +46,7 @@ def test_network(workers, dtype):
 def test_softmax_regression(workers, dtype):
     for batch in (1, 100, 5000):
         theta = np.zeros((784, 10), dtype)
-        kernels = SoftmaxRegression(theta)
-        kernels.reserve(batch, workers, learn=True)
+        kernels = SoftmaxRegression((Arrays(theta, None),), workers, packs=False)
+        kernels.reserve(batch, plain(dtype))
         taken = bytes_of(kernels.weights) + bytes_of(kernels.memory)
         assert taken <= theta.nbytes + batch * 2 * 10 * theta.itemsize + CONSTANT_BYTES, batch

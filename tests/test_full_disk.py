@@ -31,7 +31,7 @@ def full_disk():
 
 
 def history(epochs):
-    return History((), [EpochResult(epoch, 0.5, 0.1, 0.5, 0.1, 1.0) for epoch in range(epochs)])
+    return History((), [EpochResult(epoch, 0.5, 0.1, 0.5, 0.1, None, None, 1.0) for epoch in range(epochs)])
 
 
 def weights(path, version):

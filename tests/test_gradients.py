@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 
 from fastml import load_mnist
 from tests import reference
-from tests.problems import EPOCHS, problems
+from tests.problems import EPOCHS, make_problem, problems
 
 STEP = 1e-5
 # Of each matrix of weights, so many places are looked at.
@@ -45,6 +45,39 @@ def test_a_step_follows_the_slope_of_the_loss(model, problem):
                 losses.append(loss(rows, y, start))
             W[place] = value
             slope = (losses[0] - losses[1]) / (2 * STEP)
+            assert slope == pytest.approx(gradient[place], abs=1e-6 * np.abs(gradient).max() + 1e-10)
+
+
+@pytest.mark.parametrize("x_dtype", ["uint8", "float32"])
+@pytest.mark.parametrize("classes", [5, 50])
+@pytest.mark.parametrize("model", sorted(EPOCHS))
+def test_a_step_with_every_option_follows_the_slope_of_the_objective(model, classes, x_dtype):
+    problem = make_problem(60, 20, 5, classes, batch=60, dtype=x_dtype, density=0.4)
+    random = np.random.default_rng(0)
+    s, scale, shift = random.random(60), random.uniform(0.2, 1, 20) / 64, random.uniform(0, 0.5, 20)
+    Z, l2, weights = (problem.X - shift) * scale, 0.7, problem.weights(model, "float64")
+    names = (("theta",), ("bias",)) if model == "softmax" else (("W1", "W2"), ("b1", "b2"))
+    start = dict(zip(names[0], weights, strict=True))
+    start |= {name: random.standard_normal(W.shape[1]) for name, W in zip(names[1], weights, strict=True)}
+
+    def objective(arrays):
+        logits = Z
+        for W, b in zip(names[0], names[1], strict=True):
+            logits = (logits if logits is Z else np.maximum(logits, 0)) @ arrays[W] + arrays[b]
+        losses = [reference.loss_err(logits[i : i + 1], problem.y[i : i + 1])[0] for i in range(60)]
+        return (s @ losses + l2 / 2 * sum((arrays[W] ** 2).sum() for W in names[0])) / s.sum()
+
+    stepped = {name: W.copy() for name, W in start.items()}
+    options = {"scale": scale, "shift": shift, "sample_weight": s, "l2": l2, "last_batch": "mean"}
+    EPOCHS[model][0](problem.X, problem.y, **stepped, lr=1.0, batch=60, **options)
+    for name, W in start.items():
+        gradient = W - stepped[name]
+        for place in map(tuple, random.integers(W.shape, size=(10, W.ndim))):
+            value, values = W[place], []
+            for W[place] in (value + STEP, value - STEP):
+                values.append(objective(start))
+            W[place] = value
+            slope = (values[0] - values[1]) / (2 * STEP)
             assert slope == pytest.approx(gradient[place], abs=1e-6 * np.abs(gradient).max() + 1e-10)
 
 

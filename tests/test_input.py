@@ -9,13 +9,14 @@ from fastml import evaluate, nn_epoch
 from fastml.kernels import input as kernels
 from fastml.kernels.panels import padded, whole_masks
 from fastml.kernels.simd.masks import MASK_BITS
+from fastml.transforms import transform_of
 from tests.compiled import compiled
 from tests.problems import make_problem
 
 PROPERTY = settings(max_examples=300, deadline=None, derandomize=True)
 INPUTS = pytest.mark.parametrize("input_dim", [1, 15, 16, 17, 83, 784])
 UNTOUCHED = -7
-mark, prefetch_next = compiled(kernels.mark), compiled(kernels.prefetch_next)
+prefetch_next = compiled(kernels.prefetch_next)
 
 
 @PROPERTY
@@ -39,24 +40,25 @@ def test_evaluation_has_whole_blocks_of_a_slice(input_dim):
 
 
 @compiled
-def read(examples, start, stop, packed, X, labels):
+def read(examples, start, stop, packed, masks, X, labels):
     """Write what `read` returns to arrays."""
-    block = kernels.read(examples, start, stop, packed)
+    block = kernels.read(examples, start, stop, packed, masks)
     for i in range(stop - start):
         for j in range(packed.shape[1]):
             X[i, j] = block.X[i, j]
         labels[i] = block.labels[i]
 
 
-def read_rows(X, rows, scale, dtype):
+def read_rows(X, rows, scale, dtype, shift=0.0, masks=None):
     """Return rows 1 to the end of the given rows as tiles read them, and what was packed."""
-    examples = kernels.Examples(
-        X.view(np.uint8), rows, np.arange(len(rows)) % 5, np.dtype(dtype).type(scale), X.shape[1]
-    )
+    transform = transform_of(X, scale, shift, dtype, None)
+    weights = np.zeros(0, dtype)
+    examples = kernels.Examples(X.view(np.uint8), rows, np.arange(len(rows)) % 5, weights, transform, X.shape[1])
     packed = np.full((20, whole_masks(X.shape[1])), UNTOUCHED, dtype)
     packed[:, X.shape[1] :] = 0
     found, labels = np.zeros_like(packed), np.full(20, UNTOUCHED)
-    read(examples, 1, len(rows), packed, found, labels)
+    masks = np.zeros((0, 0), np.uint16) if masks is None else masks
+    read(examples, 1, len(rows), packed, masks, found, labels)
     np.testing.assert_array_equal(labels[: len(rows) - 1], examples.labels[1:])
     return found[: len(rows) - 1, : X.shape[1]], packed
 
@@ -85,17 +87,30 @@ def test_what_is_not_finite_stays():
 
 @INPUTS
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("count", [1, 16, 17])
-def test_marks_of_rows(input_dim, dtype, count):
-    random = np.random.default_rng(count)
-    X = np.zeros((count, whole_masks(input_dim)), dtype)
-    X[:, :input_dim] = random.integers(1, 9, (count, input_dim)) * (random.random((count, input_dim)) < 0.3)
-    masks = np.full((X.shape[1] // MASK_BITS, padded(count, MASK_BITS) + 3), 12345, np.uint16)
-    mark(kernels.Block(X, np.zeros(count, np.int64)), masks)
-    bits = (X != 0).reshape(count, -1, MASK_BITS) @ np.left_shift(1, np.arange(MASK_BITS))
+@pytest.mark.parametrize("x_dtype", ["uint8", "float32", "float64"])
+@pytest.mark.parametrize(("rows", "shift"), [(np.arange(18), 0.0), (np.arange(2), 0.0), (np.arange(17)[::-1], 3.0)])
+def test_rows_are_marked_as_they_are_read(input_dim, dtype, x_dtype, rows, shift):
+    random = np.random.default_rng(0)
+    X = (random.integers(1, 9, (20, input_dim)) * (random.random((20, input_dim)) < 0.3)).astype(x_dtype)
+    X.flags.writeable = False
+    masks = np.full((whole_masks(input_dim) // MASK_BITS, 35), 12345, np.uint16)
+    found, _ = read_rows(X, rows, 1, dtype, shift, masks)
+    count = len(found)
+    padded_rows = np.zeros((count, whole_masks(input_dim)))
+    padded_rows[:, :input_dim] = found
+    bits = (padded_rows != 0).reshape(count, -1, MASK_BITS) @ np.left_shift(1, np.arange(MASK_BITS))
     np.testing.assert_array_equal(masks[:, :count], bits.T)
-    assert not masks[:, count:-3].any()
-    assert (masks[:, -3:] == 12345).all()
+    assert not masks[:, count : padded(count, MASK_BITS)].any()
+    assert (masks[:, padded(count, MASK_BITS) :] == 12345).all()
+
+
+def test_shifted_rows_lose_their_shift_and_bytes_do_not():
+    random = np.random.default_rng(0)
+    for x_dtype, kept in (("float64", 0.0), ("uint8", 3.0)):
+        X = random.integers(0, 9, (20, 21)).astype(x_dtype)
+        X.flags.writeable = False
+        found, _ = read_rows(X, np.arange(5), 0.5, "float64", 3.0)
+        np.testing.assert_array_equal(found, (X[1:5] - 3.0 + kept) * 0.5)
 
 
 @pytest.mark.parametrize("step", [0, 1, 58, 64, 100])

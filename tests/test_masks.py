@@ -41,22 +41,21 @@ def test_nonzero_mask(stored):
 
 
 @compiled
-def convert_rows(source, j, scale, X):
+def convert_rows(source, j, factor, background, X):
     for i in range(source.shape[0]):
-        convert(source[i], j, scale, X, i)
+        convert(source[i], j, factor, background, X, i)
 
 
 @DTYPE
 @STORED
-@pytest.mark.parametrize("scale", [1.0, 1 / 255])
-def test_convert(dtype, stored, scale):
+def test_convert(dtype, stored):
     source = sparse(stored, (50, MASK_BITS + 5), seed=1)
     before = np.random.default_rng(0).standard_normal((51, MASK_BITS + 5)).astype(dtype)
     X = before.copy()
-    convert_rows(source, 3, np.dtype(dtype).type(scale), X)
-    expected = before.copy()
-    with np.errstate(under="ignore"):
-        expected[:50, 3 : 3 + MASK_BITS] = source[:, 3 : 3 + MASK_BITS].astype(dtype) * np.dtype(dtype).type(scale)
+    factor, background = np.random.default_rng(2).standard_normal((2, 1, MASK_BITS + 5)).astype(dtype)
+    convert_rows(source, 3, factor, background, X)
+    expected, columns = before.copy(), np.s_[:, 3 : 3 + MASK_BITS]
+    expected[:50][columns] = (source[columns].astype(dtype) - background[columns]) * factor[columns]
     np.testing.assert_array_equal(X, expected)
 
 

@@ -123,6 +123,17 @@ def touch(guard, shapes):
             EPOCHS[model][0](X, y, *weights, **problem.settings, order=order)
             fastml.evaluate(X, y, *weights)
             fastml.predict(X, *weights)
+            if dtype == "float32" and sum(shape) % 4 == 0:
+                placed = guard.place_all((np.ones(shape[0]), np.full(shape[1], 0.1), np.full(shape[1], 0.01)))
+                names = ("bias",) if model == "softmax" else ("b1", "b2")
+                biases = {
+                    name: guard.place(np.zeros(W.shape[1], W.dtype)) for name, W in zip(names, weights, strict=True)
+                }
+                options = dict(zip(("sample_weight", "shift", "scale"), placed, strict=True)) | biases
+                settings = problem.settings | options | {"optimizer": fastml.AdamW()}
+                EPOCHS[model][0](X, y, *weights, **settings, order=order)
+                del options["sample_weight"]
+                fastml.evaluate(X, y, *weights, **options)
             fastml.loss_err(np.zeros((shape[0], shape[3]), dtype), y)
             assert all(np.isfinite(W).all() for W in weights)
         guard.check()

@@ -46,28 +46,33 @@ def test_what_is_packed_comes_out_again(dtype, shape, multiple, layout, byte_ord
     W = LAYOUTS[layout](np.random.default_rng(seed).standard_normal(shape).astype(stored))
     back = LAYOUTS[layout](np.full_like(W, np.nan))
     W.flags.writeable = False
-    layer = panels.pack(W, multiple)
+    b = np.arange(1, shape[1] + 1, dtype=stored)
+    arrays, back_of_b = panels.Arrays(W, b, (-W,), (-b,)), np.zeros_like(b)
+    layer = panels.pack(arrays, multiple, multiple)
     unit = panels.lanes(dtype) // UNITS
     width = -(-np.diff(layer.offsets).max() // UNITS) * panels.lanes(dtype)
-    assert layer.weights.shape == (len(layer.offsets) - 1, panels.padded(shape[0], multiple), width)
+    assert layer.weights.shape == (len(layer.offsets) - 1, panels.padded(shape[0], multiple) + multiple, width)
     assert layer.weights.dtype == dtype
     # Each element lies in the panel, row and column that the module says; all else is zero.
     for p, (begin, end) in enumerate(itertools.pairwise(layer.offsets * unit)):
         columns = W[:, begin:end]
         np.testing.assert_array_equal(layer.weights[p, : shape[0], : columns.shape[1]], columns)
+        np.testing.assert_array_equal(layer.weights[p, -multiple, : columns.shape[1]], b[begin:end])
         assert (first_column(layer, p), columns_of(layer, p)) == (
             begin,
             panels.padded(end - begin, panels.lanes(dtype)),
         )
-    assert np.count_nonzero(layer.weights) == np.count_nonzero(W)
-    panels.unpack(layer, back)
+    assert np.count_nonzero(layer.weights) == np.count_nonzero(W) + b.size
+    np.testing.assert_array_equal(layer.states[0], -layer.weights)
+    panels.write_back(panels.panel_copies(layer, panels.Arrays(back, back_of_b, (back.copy(),), (b.copy(),)), multiple))
     np.testing.assert_array_equal(back, W)
+    np.testing.assert_array_equal(back_of_b, b)
 
 
 @DTYPES
 @pytest.mark.parametrize("needed", [True, False])
 def test_a_gradient_takes_memory_only_where_it_is_needed(dtype, needed):
-    layer = panels.with_gradient(panels.pack(np.ones((5, 300), dtype), 8), needed)
+    layer = panels.with_gradient(panels.pack(panels.Arrays(np.ones((5, 300), dtype), None), 8), needed)
     assert layer.gradient.shape == (len(layer.weights) if needed else 0, *layer.weights.shape[1:])
     assert layer.gradient.dtype == dtype
     assert not layer.gradient.any()

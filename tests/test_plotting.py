@@ -13,7 +13,9 @@ from fastml.plotting import TEST_COLOUR, TRAIN_COLOUR, plot_confusion, plot_defo
 
 
 def make_history(epochs, loss=1.0):
-    rows = [EpochResult(epoch, loss / (epoch + 1), 0.2, loss / (epoch + 2), 0.3, 0.1) for epoch in range(epochs)]
+    rows = [
+        EpochResult(epoch, loss / (epoch + 1), 0.2, loss / (epoch + 2), 0.3, None, None, 0.1) for epoch in range(epochs)
+    ]
     return History((np.zeros((2, 2)),), rows)
 
 

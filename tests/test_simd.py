@@ -7,18 +7,21 @@ import numpy as np
 import pytest
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
-from fastml.kernels import panels
+from fastml.kernels import panels, update
+from fastml.kernels.simd.change import change_stored
 from fastml.kernels.simd.tiles import (
     UNITS,
     add_dot,
     add_outer_columns,
     add_outer_rows,
+    add_row,
     add_stored,
-    add_to_stored,
     lanes_of,
     mask_tile,
     prefetch,
     relu_tile,
+    repeat_row,
+    scale_tile,
     store_tile,
     sum_tile,
     zero_tile,
@@ -70,8 +73,22 @@ def tile_functions(rows, vectors):
         store_tile(add_stored(of_rows(X, W, i, h, terms, out), base, 1, 2), out, 1, 2)
 
     @compiled
-    def add_times(X, W, i, h, terms, base, factor, out):
-        store_tile(add_to_stored(of_rows(X, W, i, h, terms, out), factor, base, 1, 2), out, 1, 2)
+    def scale(X, W, i, h, terms, factor, out):
+        store_tile(scale_tile(of_rows(X, W, i, h, terms, out), factor), out, 1, 2)
+
+    @compiled
+    def repeat(X, W, i, h, out):
+        row = add_outer_rows(zero_tile(1, vectors, out), X, i, 0, W, 0, h)
+        store_tile(repeat_row(rows, row), out, 1, 2)
+
+    @compiled
+    def add_times_row(X, W, i, h, terms, factors, out):
+        row = add_outer_rows(zero_tile(1, vectors, out), X, i, 0, W, 0, h)
+        store_tile(add_row(of_rows(X, W, i, h, terms, out), factors, 1, 2, row), out, 1, 2)
+
+    @compiled
+    def change(X, W, i, h, terms, layer, how):
+        change_stored(of_rows(X, W, i, h, terms, layer.weights), layer, how, 1, 1, 2)
 
     @compiled
     def relu(X, W, i, h, terms, out):
@@ -100,7 +117,10 @@ def tile_functions(rows, vectors):
         store_columns=store_columns,
         store_any_rows=store_any_rows,
         add=add,
-        add_times=add_times,
+        scale=scale,
+        repeat=repeat,
+        add_times_row=add_times_row,
+        change=change,
         relu=relu,
         mask=mask,
         dot=dot,
@@ -142,14 +162,49 @@ def test_a_tile_is_stored_or_added(dtype, shape, terms):
     tile_functions(*shape).add(X, W, 2, 3, terms, base, out)
     assert_wrote(out, before, product + base[1 : 1 + shape[0], 2 : 2 + W.shape[1] - 3])
     out = before.copy()
-    tile_functions(*shape).add_times(X, W, 2, 3, terms, base, base.dtype.type(-0.5), out)
-    assert_wrote(out, before, base[1 : 1 + shape[0], 2 : 2 + W.shape[1] - 3] - product / 2)
+    tile_functions(*shape).scale(X, W, 2, 3, terms, base.dtype.type(-0.5), out)
+    assert_wrote(out, before, product * -0.5)
     out = before.copy()
     tile_functions(*shape).add(X, W, 2, 3, terms, base, out)
     tile_functions(*shape).add(X, W, 2, 3, terms, base, base)
     np.testing.assert_array_equal(
         base[1 : 1 + shape[0], 2 : 2 + W.shape[1] - 3], out[1 : 1 + shape[0], 2 : 2 + W.shape[1] - 3]
     )
+
+
+@TILES
+def test_a_row_is_repeated_or_added_times_a_factor(dtype, shape):
+    X, W, before = tile_problem(dtype, *shape, 5)
+    row, out = X[2, 0] * W[0, 3:], before.copy()
+    tile_functions(*shape).repeat(X, W, 2, 3, out)
+    assert_wrote(out, before, np.broadcast_to(row, (shape[0], row.size)))
+    factors = np.arange(2.0 * (shape[0] + 2)).reshape(2, -1).astype(dtype)
+    out = before.copy()
+    tile_functions(*shape).add_times_row(X, W, 2, 3, 5, factors, out)
+    assert_wrote(out, before, X[2:] @ W[:, 3:] + np.outer(factors[1, 2:], row))
+
+
+@TILES
+@pytest.mark.parametrize("rule", [update.Sgd, update.Momentum, update.AdamW])
+@pytest.mark.parametrize("l2", [(), (0.5,)])
+def test_a_rule_changes_what_is_stored(dtype, shape, rule, l2):
+    X, W, before = tile_problem(dtype, *shape, 5)
+    random = np.random.default_rng(2)
+    numbers = random.random((2, len(rule.names))).astype(dtype)
+    count = rule.change.__code__.co_argcount - 2  # beside the numbers and the gradient: the weight and its states
+    stored = [random.random((2, *before.shape)).astype(dtype) for _ in range(count)]
+    weights, *states = changed = [array.copy() for array in stored]
+    l2 = tuple(np.dtype(dtype).type(factor) for factor in l2)
+    layer = panels.Layer(weights, tuple(states), weights, np.zeros(0, int), np.zeros((0, 0), int), False)
+    tile_functions(*shape).change(X, W, 2, 3, 5, layer, update.Update(rule(numbers), 1, l2, True, True))
+    place = np.s_[1, 1 : 1 + shape[0], 2 : 2 + W.shape[1] - 3]
+    gradient = X[2:] @ W[:, 3:] + sum(l2) * stored[0][place]
+    named = SimpleNamespace(**dict(zip(rule.names, numbers[1], strict=True)))
+    for array, new, found in zip(
+        stored, rule.change(named, gradient, *(A[place] for A in stored)), changed, strict=True
+    ):
+        array[place] = new
+        np.testing.assert_allclose(found, array, rtol=0, atol=8 * np.finfo(dtype).eps * np.abs(array).max())
 
 
 @TILES

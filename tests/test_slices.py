@@ -6,10 +6,22 @@ import numpy as np
 import pytest
 
 from fastml import slices
+from fastml.kernels.panels import Arrays
 from fastml.kernels.softmax_regression import SoftmaxRegression
 from fastml.slices import Rows
+from fastml.transforms import transform_of
 
 BATCH, THREADS, MANY, FEW = 10, 4, 10**8, 10
+
+
+def few_classes():
+    """Return kernels of 16 inputs and two classes."""
+    return SoftmaxRegression((Arrays(np.zeros((16, 2), np.float32), None),), THREADS, packs=False)
+
+
+def identity_of(X):
+    """Return the transform that leaves X as it is."""
+    return transform_of(X, 1.0, 0.0, np.float32, None)
 
 
 class Machine:
@@ -23,8 +35,8 @@ class Machine:
 
     def go_through(self, batches, operations=MANY, during=lambda: None, **settings):
         """Return (rows, workers, seconds) of each slice of a pass; something may happen during each."""
-        kernels = SoftmaxRegression(np.zeros((16, 2), np.float32))
-        rows = Rows(np.zeros((batches * BATCH - 3, 16), np.float32), None, kernels, 1.0)
+        kernels, X = few_classes(), np.zeros((batches * BATCH - 3, 16), np.float32)
+        rows = Rows(X, None, kernels, identity_of(X))
         done, end = [], 0
         for start, stop, workers in slices.slices(rows, BATCH, THREADS, operations, **settings):
             assert start == end
@@ -82,7 +94,7 @@ def test_a_batch_longer_than_a_slice_is_a_slice(machine):
 
 
 def test_converted_rows_fit_a_few_megabytes(machine):
-    kernels = SoftmaxRegression(np.zeros((16, 2), np.float32))
-    rows = Rows(np.zeros((10**6, 16), np.int16), None, kernels, 1.0)
+    kernels, X = few_classes(), np.zeros((10**6, 16), np.int16)
+    rows = Rows(X, None, kernels, identity_of(X))
     most = max(stop - start for start, stop, _ in slices.slices(rows, BATCH, THREADS, 1))
     assert most * 16 * 4 <= slices.CONVERTED_BYTES < (most + BATCH) * 16 * 4

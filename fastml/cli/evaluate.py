@@ -11,7 +11,6 @@ from fastml.cli.arguments import PIXEL_SCALE, check_outputs, data_directory, nam
 from fastml.cli.progress import progress_bar
 from fastml.datasets import load_mnist
 from fastml.evaluation import evaluate, predict
-from fastml.models import model_of
 from fastml.weights import load_weights
 
 # A matrix of more classes is not printed, and one of still more is not drawn: it has the square of their number.
@@ -39,12 +38,15 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError(f"--plot draws at most {MOST_DRAWN} classes, {arguments.file} has {num_classes}")
     with progress_bar("B") as progress:
         _, (X, y) = load_mnist(arguments.data, raw=True, progress=progress)
-    loss, err = evaluate(X, y, *weights, scale=PIXEL_SCALE)
+    keywords = weights.keywords
+    if np.ndim(weights.scale) == 0 and weights.scale == 1 and not np.any(weights.shift):
+        keywords["scale"] = PIXEL_SCALE  # of a training on pixels in [0, 1]
+    loss, err = evaluate(X, y, *weights, **keywords)
     if not math.isfinite(loss):
-        named = model_of(weights).named(weights)
-        reason = first_not_finite(weights[0].dtype, **named) or "the logits are beyond the range of the dtype"
+        reason = first_not_finite(weights[0].dtype, **weights.parameters.named())
+        reason = reason or "the logits are beyond the range of the dtype"
         raise FloatingPointError(f"the loss of {arguments.file} is {loss}: {reason}")
-    predictions = predict(X, *weights, scale=PIXEL_SCALE)
+    predictions = predict(X, *weights, **keywords)
     print(f"test loss {loss:.5f}, test error {err:.2%} of {len(y)} examples")
     if num_classes > MOST_PRINTED:
         print(format_pairs(y, predictions))

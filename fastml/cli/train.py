@@ -1,6 +1,7 @@
 """`fastml train`: train a model and print a line for each epoch."""
 
 import argparse
+import copy
 import math
 from contextlib import ExitStack
 from functools import partial
@@ -12,9 +13,12 @@ from fastml.cli.log import Log, run_digest
 from fastml.cli.progress import progress_bar
 from fastml.cli.signals import stopping_between_slices
 from fastml.datasets import load_mnist
+from fastml.optimizers import SGD, AdamW, Momentum, Optimizer
 from fastml.schedules import SCHEDULES
 from fastml.training import train_nn, train_softmax
 from fastml.weights import save_weights
+
+OPTIMIZERS = ("sgd", "momentum", "nesterov", "adamw")
 
 
 def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
@@ -30,6 +34,13 @@ def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     add("--epochs", **positive, default=20, help="passes over the training set (default: %(default)s)")
     add("--lr", type=real, default=0.2, metavar="X", help="step size (default: %(default)s)")
     add("--schedule", choices=SCHEDULES, default="constant", help="how the step size changes (default: %(default)s)")
+    add("--warmup", type=integer_in(0), default=0, metavar="N", help="epochs in which the step size first rises")
+    add("--optimizer", choices=OPTIMIZERS, default="sgd", help="how a gradient changes the weights (default: sgd)")
+    add("--momentum", type=real, metavar="X", help="momentum of the optimizers that have one (default: 0.9)")
+    add("--decay", type=real, metavar="X", help="weight decay of adamw (default: 0)")
+    add("--l2", type=real, default=0.0, metavar="X", help="penalty of the squared weights (default: %(default)s)")
+    add("--bias", action="store_true", help="give each layer a bias")
+    add("--standardize", action="store_true", help="train on pixels with mean 0 and deviation 1")
     add("--batch", **positive, default=100, help="examples in a mini-batch (default: %(default)s)")
     seeds = integer_in(0, 2**32 - 1)
     add("--shuffle", action="store_true", help="visit the examples in another order each epoch")
@@ -55,30 +66,40 @@ def run(arguments: argparse.Namespace) -> None:
     with progress_bar("B") as progress:
         train_set, test_set = load_mnist(arguments.data, raw=True, progress=progress)
 
-    names = ("lr", "schedule", "batch", "shuffle", "seed")
+    names = ("lr", "schedule", "batch", "shuffle", "seed", "l2", "bias", "standardize")
     settings = {name: getattr(arguments, name) for name in names}
+    optimizer = optimizer_of(arguments)
+    used = settings | {"warmup_epochs": arguments.warmup}
+    if not arguments.standardize:
+        used["scale"] = PIXEL_SCALE
     if arguments.deform:
-        settings["deform"] = square(train_set[0].shape[1])
+        used["deform"] = settings["deform"] = square(train_set[0].shape[1])
     if arguments.model == "softmax":
-        train = partial(train_softmax, **settings, scale=PIXEL_SCALE)
+        train = partial(train_softmax, **used)
     else:
         settings["hidden_dim"] = arguments.hidden
-        train = partial(train_nn, **settings, scale=PIXEL_SCALE)
+        train = partial(train_nn, **used, hidden_dim=arguments.hidden)
     # Training on one example compiles or loads every kernel, so that the time of an epoch does not include this.
     one = [array[:1] for array in train_set]
-    train(*one, *one, epochs=1, verbose=False)
+    train(*one, *one, epochs=1, optimizer=copy.deepcopy(optimizer), verbose=False)
     log = None
     if arguments.log is not None:
         # More epochs may follow where the schedule is constant: then their number does not tell runs apart.
         epochs = None if arguments.schedule == "constant" else arguments.epochs
-        described = settings | {"model": arguments.model, "epochs": epochs}
+        described = settings | {"model": arguments.model, "epochs": epochs, "optimizer": repr(optimizer)}
+        described["warmup_epochs"] = arguments.warmup
         log = Log(arguments.log, arguments.resume, run_digest(described, train_set, test_set))
     with ExitStack() as stack:
         progress = stack.enter_context(progress_bar())
         if arguments.checkpoint is not None:
             message = f"stopped; the run is kept in {arguments.checkpoint}: the same command with --resume goes on"
             progress = stack.enter_context(stopping_between_slices(progress, message))
-        run = {"epochs": arguments.epochs, "checkpoint": arguments.checkpoint, "resume": arguments.resume}
+        run = {
+            "epochs": arguments.epochs,
+            "optimizer": optimizer,
+            "checkpoint": arguments.checkpoint,
+            "resume": arguments.resume,
+        }
         history = train(*train_set, *test_set, **run, progress=progress, callback=log)
     if log is not None:
         log(history)
@@ -87,10 +108,25 @@ def run(arguments: argparse.Namespace) -> None:
     rate = arguments.epochs * len(train_set[0]) / seconds
     print(f"test error {history[-1].test_err:.2%}; {seconds:.2f} s of training, {rate:,.0f} examples per second")
     if arguments.save is not None:
-        settings |= {"model": arguments.model, "epochs": arguments.epochs}
+        settings |= {"model": arguments.model, "epochs": arguments.epochs, "optimizer": repr(optimizer)}
+        settings |= {"warmup_epochs": arguments.warmup}
         save_weights(arguments.save, history.weights, settings)
     if plotting is not None:
         plotting.plot_history(history, arguments.plot)
+
+
+def optimizer_of(arguments: argparse.Namespace) -> Optimizer:
+    """Return the optimizer of the arguments; reject an argument that it does not have."""
+    kind, given = arguments.optimizer, {}
+    for option, owners in (("momentum", ("momentum", "nesterov")), ("decay", ("adamw",))):
+        value = getattr(arguments, option)
+        if value is not None and kind not in owners:
+            raise ValueError(f"--{option} needs --optimizer {' or '.join(owners)}, got {kind}")
+        if value is not None:
+            given[option] = value
+    if kind == "sgd":
+        return SGD()
+    return AdamW(**given) if kind == "adamw" else Momentum(nesterov=kind == "nesterov", **given)
 
 
 def square(pixels: int) -> list[int]:

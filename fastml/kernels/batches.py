@@ -12,26 +12,29 @@ from numpy.typing import NDArray
 from fastml.kernels.compile.options import helper, inlined
 from fastml.kernels.input import Examples
 from fastml.kernels.loss import Verdicts, verdicts_from
+from fastml.kernels.panels import Copies, Layer, share_bias, write_back
 from fastml.kernels.simd.subnormals import flush_subnormals, restore_subnormals
 from fastml.kernels.team import Worker, assemble, run_team, take
+from fastml.kernels.update import Rule, Update
 
 
 class Descent(NamedTuple):
-    """How the weights descend: the rows of a batch, and the step sizes of a whole batch and of a shorter last one."""
+    """How the weights descend in a slice."""
 
-    batch: int
-    rate: np.floating
-    short_rate: np.floating
+    batch: int  # rows of a batch; the last may have fewer
+    rule: Rule  # with the numbers of each batch
+    l2: tuple  # see `Update`
+    steps: NDArray[np.int64]  # (1,): the batches that have changed the weights
 
 
 class Batch(NamedTuple):
-    """One mini-batch of a slice: which of its rows, and the step size."""
+    """One mini-batch of a slice: which of its rows, and how the weights change."""
 
     examples: Examples
     start: int
     stop: int
-    rate: np.floating
     number: int
+    update: Update
 
 
 @helper
@@ -52,13 +55,15 @@ def learn_batches(step, examples, descent, weights, memory, verdicts, number, wo
     worker = Worker(memory.team, number, workers)
     if not assemble(worker):
         return
-    control = flush_subnormals()
-    for turn in range((examples.rows.size + descent.batch - 1) // descent.batch):
+    control, batches = flush_subnormals(), (examples.rows.size + descent.batch - 1) // descent.batch
+    for turn in range(batches):
         start = turn * descent.batch
         stop = min(start + descent.batch, examples.rows.size)
-        rate = descent.rate if stop - start == descent.batch else descent.short_rate
-        step(Batch(examples, start, stop, rate, turn), weights, memory, verdicts, worker)
+        update = Update(descent.rule, turn, descent.l2, True, True)
+        step(Batch(examples, start, stop, turn, update), weights, memory, verdicts, worker)
     restore_subnormals(control)
+    if number == 0:
+        descent.steps[0] += batches
 
 
 @inlined
@@ -83,7 +88,7 @@ def judge_blocks(judge, examples, weights, memory, verdicts, number, workers):
 class PackedModel:
     """A model whose weights are packed for its kernels: see `fastml.models.Kernels`.
 
-    A model adds how its weights are packed and unpacked, and its memory.
+    A model adds how its weights are packed, its memory, and `bias`: the layer of `pack_bias`, or None.
     """
 
     kernels: ClassVar[tuple[Callable, Callable]]  # what one worker does to learn from a slice, and to judge one
@@ -91,6 +96,8 @@ class PackedModel:
     dtype: np.dtype
     weights: Any
     memory: Any
+    bias: Layer | None = None
+    copies: Copies
 
     def as_read(self, X: NDArray) -> NDArray:
         """Return X as the kernels read it: its bytes."""
@@ -98,9 +105,15 @@ class PackedModel:
 
     def learn(self, examples: Examples, descent: Descent, verdicts: Verdicts, workers: int) -> None:
         """Train on the examples in mini-batches; write verdicts from before each step, unless they are empty."""
+        if self.bias is not None:
+            share_bias(self.bias)
         arguments = examples, descent, self.weights, self.memory, verdicts
         run_team(self.kernels[0], self.memory.team, workers, arguments)
 
     def judge(self, examples: Examples, verdicts: Verdicts, workers: int) -> None:
         """Write verdicts on the examples."""
         run_team(self.kernels[1], self.memory.team, workers, (examples, self.weights, self.memory, verdicts))
+
+    def unpack(self) -> None:
+        """Write the weights, the biases and the states of the optimizer to the caller's arrays, all or none."""
+        write_back(self.copies)

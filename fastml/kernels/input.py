@@ -8,7 +8,7 @@ from numpy.typing import DTypeLike, NDArray
 from fastml.kernels.compile.options import helper
 from fastml.kernels.panels import CACHE_LINE, padded, padded_size, whole_masks
 from fastml.kernels.pattern import mask_row
-from fastml.kernels.simd.masks import MASK_BITS, convert
+from fastml.kernels.simd.masks import MASK_BITS, convert, nonzero_mask
 from fastml.kernels.simd.tiles import prefetch
 from fastml.kernels.simd.vectors import as_numbers
 
@@ -17,13 +17,27 @@ from fastml.kernels.simd.vectors import as_numbers
 BLOCK, BLOCK_OF_MANY, BLOCK_BYTES = 128, 96, 1 << 20
 
 
+class Transform(NamedTuple):
+    """What the rows of X become: factor * (X - background) + offset, feature by feature.
+
+    Tiles read factor * (X - background), which is 0 where X is at its background. The offset, the same for all rows,
+    acts like one more row of X: see `layer`.
+    """
+
+    factor: NDArray  # (1, features in whole masks)
+    background: NDArray  # as factor
+    offset: NDArray  # as factor, or (1, 0) if all offsets are 0
+    is_identity: bool  # factor is 1 and background 0 everywhere
+
+
 class Examples(NamedTuple):
-    """The examples of a slice: rows of X, labels, and the number that multiplies X."""
+    """The examples of a slice: rows of X and what they become, labels, and weights."""
 
     X: NDArray  # (num_examples, columns): numbers, or the bytes of numbers
     rows: NDArray[np.int64]  # (slice rows,): indices of rows of X
     labels: NDArray[np.int64]  # (slice rows,)
-    scale: np.floating
+    weights: NDArray  # (slice rows,), or (0,) if all weights are 1
+    transform: Transform
     input_dim: int
 
 
@@ -32,6 +46,7 @@ class Block(NamedTuple):
 
     X: NDArray  # (rows, features) as tiles read them
     labels: NDArray[np.int64]
+    offset: NDArray  # (1, features), or (1, 0)
 
 
 class Ahead(NamedTuple):
@@ -57,55 +72,61 @@ def block_rows(batch: int, input_dim: int, dtype: DTypeLike) -> int:
 
 
 @helper
-def read(examples, start, stop, packed):
-    """Return the block of rows start to stop of the slice.
+def read(examples, start, stop, packed, masks):
+    """Return the block of rows start to stop of the slice, and mark in masks which of its features are not zero.
 
-    Rows are read where they lie if nothing must be converted, scaled or padded and they follow each other. Otherwise
-    they are packed: converted to the dtype of packed, scaled, and padded with zeros.
+    Rows are read where they lie if nothing must be converted, transformed or padded and they follow each other.
+    Otherwise they are packed: converted to the dtype of packed, transformed, and padded with zeros. Absent rows, up to
+    whole masks, are marked as zero.
     """
     X, dim, rows, gaps = examples.X, examples.input_dim, examples.rows[start:stop], 0
     for i in range(rows.size):
         gaps += rows[i] != rows[0] + i
-    same = X.shape[1] == dim * packed.itemsize and dim % MASK_BITS == 0 and examples.scale == packed.dtype.type(1)
+    same = X.shape[1] == dim * packed.itemsize and dim % MASK_BITS == 0 and examples.transform.is_identity
     found = packed
     if same and gaps == 0:
         found = as_numbers(X[rows[0] : rows[0] + rows.size], packed)
+        for i in range(rows.size):
+            mask_row(found, i, masks)
     else:
         for i in range(rows.size):
-            convert_row(X[rows[i]], X.shape[1] // dim, examples.scale, packed, i)
-    return Block(found, examples.labels[start:stop])
-
-
-@helper
-def convert_row(source, itemsize, scale, packed, i):
-    """Write scale * source to packed[i]; source are the bytes of numbers of a size."""
-    # Telling dtypes apart here saves the compilation of a kernel for each dtype of X.
-    if itemsize == 1:
-        convert_numbers(source, scale, packed, i)
-    elif itemsize == 4:
-        convert_numbers(as_numbers(source, np.float32), scale, packed, i)
-    else:
-        convert_numbers(as_numbers(source, np.float64), scale, packed, i)
-
-
-@helper
-def convert_numbers(source, scale, packed, i):
-    """Write scale * source, converted, to packed[i], MASK_BITS numbers at a time."""
-    whole = source.size // MASK_BITS * MASK_BITS
-    for j in range(0, whole, MASK_BITS):
-        convert(source, j, scale, packed, i)
-    for j in range(whole, source.size):
-        packed[i, j] = packed.dtype.type(source[j]) * scale
-
-
-@helper
-def mark(block, masks):
-    """Mark which features of each row are not zero, and those of absent rows, up to whole masks, as zero."""
-    for i in range(block.labels.size):
-        mask_row(block.X, i, masks)
-    for i in range(block.labels.size, padded_size(block.labels.size, MASK_BITS)):
+            convert_row(X[rows[i]], (0, dim), examples, packed, i, masks)
+    for i in range(rows.size, padded_size(rows.size, MASK_BITS)):
         for c in range(masks.shape[0]):
             masks[c, i] = 0
+    return Block(found, examples.labels[start:stop], examples.transform.offset)
+
+
+@helper
+def convert_row(source, features, examples, packed, i, masks):
+    """Write factor * (source - background) to packed[i] for a range of features of a row of bytes, and mark them.
+
+    masks may have room for no feature: then none is marked.
+    """
+    # Telling dtypes apart here saves the compilation of a kernel for each dtype of X.
+    itemsize, transform = source.size // examples.input_dim, examples.transform
+    if itemsize == 1:
+        convert_numbers(source, features, transform, packed, i, masks)
+    elif itemsize == 4:
+        convert_numbers(as_numbers(source, np.float32), features, transform, packed, i, masks)
+    else:
+        convert_numbers(as_numbers(source, np.float64), features, transform, packed, i, masks)
+
+
+@helper
+def convert_numbers(source, features, transform, packed, i, masks):
+    """Write factor * (source - background) to packed[i] for a range of features, MASK_BITS numbers at a time."""
+    begin, end = features[0], min(features[1], source.size)
+    whole = begin + (end - begin) // MASK_BITS * MASK_BITS
+    for j in range(begin, whole, MASK_BITS):
+        mask = convert(source, j, transform.factor, transform.background, packed, i)
+        if j < masks.shape[0] * MASK_BITS:
+            masks[j // MASK_BITS, i] = mask
+    for j in range(whole, end):
+        number = packed.dtype.type(source[j]) - transform.background[0, j]
+        packed[i, j] = number * transform.factor[0, j]
+    if whole < end and whole < masks.shape[0] * MASK_BITS:
+        masks[whole // MASK_BITS, i] = nonzero_mask(packed, i, whole)
 
 
 @helper

@@ -14,27 +14,31 @@ from numpy.typing import NDArray
 
 from fastml.kernels.compile.calls import address_of, call_at
 from fastml.kernels.compile.options import helper, inlined, worker_kernel
-from fastml.kernels.input import Ahead, prefetch_next
+from fastml.kernels.input import Ahead, Block, prefetch_next
 from fastml.kernels.loss import BAND
-from fastml.kernels.panels import CLASSES, MOST_VECTORS, ROWS, Layer
+from fastml.kernels.panels import CLASSES, MOST_VECTORS, ROWS, Layer, bias_row, without_states
 from fastml.kernels.pattern import Lists
 from fastml.kernels.simd.tiles import (
     UNITS,
     add_dot,
     add_outer_columns,
     add_outer_rows,
+    add_row,
+    add_stored,
     lanes_of,
     mask_tile,
     prefetch,
     prefetch_second,
     relu_tile,
+    repeat_row,
+    scale_tile,
     store_tile,
     sum_tile,
     zero_tile,
 )
 from fastml.kernels.simd.vectors import as_rows
-from fastml.kernels.team import Tiles
-from fastml.kernels.update import Update, changes_nothing, end_of, finish_tile
+from fastml.kernels.team import Tiles, owns_first
+from fastml.kernels.update import Update, changes_nothing, finish_tile, prefetch_end, without_l2
 
 # How far ahead in a list of features rows of weights are prefetched.
 STEPS_AHEAD = 4
@@ -45,13 +49,16 @@ WIDE, VECTORS = 2 * CLASSES, 2
 
 # The products whose tiles are as wide as a panel: name, and kernels for 1 unit, 2 units, ...
 PRODUCTS: dict[str, tuple[Callable, ...]] = {}
+# Those of them that change weights.
+CHANGING = ("gradient",)
 
 
 def for_each_width(make: Callable) -> Callable:
     """Return a product that calls the kernel that make(width) returns, for the width of a panel, at its address.
 
     The width of a tile is a part of its type, so each width is a kernel of its own, compiled when a layer first has
-    panels of that width. Each kernel has a file of its own in the cache: their signatures are all alike.
+    panels of that width. Each kernel has a file of its own in the cache: their signatures are all alike. Products that
+    change no weights get the layer without its states, so they are the same for all optimizers.
     """
     kernels = []
     for units in range(1, MOST_VECTORS * UNITS + 1):
@@ -62,9 +69,13 @@ def for_each_width(make: Callable) -> Callable:
 
     @helper
     def call(layer, tiles, *arguments):
+        call_at(layer.products[number, tiles.panel], (without_states(layer), tiles, *arguments))
+
+    @helper
+    def call_with_states(layer, tiles, *arguments):
         call_at(layer.products[number, tiles.panel], (layer, tiles, *arguments))
 
-    return call
+    return call_with_states if make.__name__ in CHANGING else call
 
 
 def with_products(layer: Layer, **arguments: tuple) -> Layer:
@@ -76,36 +87,47 @@ def with_products(layer: Layer, **arguments: tuple) -> Layer:
     layer = layer._replace(products=products)
     for number, (name, kernels) in enumerate(PRODUCTS.items()):
         if name in arguments:
-            call = layer, Tiles(0, 0, 0), *arguments[name]
+            given = layer if name in CHANGING else without_states.py_func(layer)
+            call = given, Tiles(0, 0, 0), *arguments[name]
             found = {units: address_of(kernels[units - 1], call) for units in set(widths)}
             products[number] = [found[units] for units in widths]
     return layer
 
 
-def for_sparse_rows(layer: Layer, X: NDArray, lists: Lists, outputs: NDArray) -> Layer:
-    """Return a layer with the products `forward` and `gradient`, for arrays of such types."""
-    X = X.view()
+def for_sparse_rows(layer: Layer, lists: Lists, memory: NDArray, outputs: NDArray, update: Update | None) -> Layer:
+    """Return a layer with the products `forward` and, for an update, `gradient`, for arguments of such types.
+
+    memory (workers, rows, features) is that of the packed rows, outputs (rows, width).
+    """
+    X = memory[0].view()
     X.flags.writeable = False
     ahead = Ahead(X.view(np.uint8), np.arange(0), 0, np.arange(0))
-    update = Update(layer.weights.dtype.type(0), True, True)
-    return with_products(layer, forward=(X, lists, True, outputs, ahead), gradient=(X, lists, outputs, update, ahead))
+    block = Block(X, np.arange(0), memory[0])
+    arguments = {"forward": (block, lists, True, outputs, ahead)}
+    if update is not None:
+        arguments["gradient"] = block, lists, outputs, update, ahead
+    return with_products(layer, **arguments)
 
 
 @for_each_width
 def forward(width):
     """Make the product of a layer with X."""
 
-    def forward(layer, tiles, X, lists, relu, out, ahead):
-        """Write out = X W, or relu(X W), for some groups of rows of a panel; out (rows as in `lists.order`, width)."""
+    def forward(layer, tiles, block, lists, relu, out, ahead):
+        """Write out = bias + X W, or its relu, for some groups of rows of a panel; out (rows as in order, width)."""
         W, position = layer.weights[tiles.panel], ahead.position[0]
+        # The bias and the product of the offset of X with W are the same for all rows.
+        start = add_stored(zero_tile(1, width, W), W, bias_row(layer), 0)
+        for j in range(min(block.offset.shape[1], W.shape[0])):
+            start = add_outer_columns(start, block.offset, 0, j, W, j, 0)
         for g in range(tiles.first, tiles.last):
             group, features = to_fixed_tuple(lists.order[g * ROWS :], ROWS), lists.features[g]
-            tile = zero_tile(ROWS, width, W)
+            tile = repeat_row(ROWS, start)
             for t in range(lists.feature_counts[g]):
                 j, later = np.intp(features[t]), np.intp(features[t + STEPS_AHEAD])
                 prefetch_row(W, later, width)
                 position = prefetch_next(ahead, position)
-                tile = add_outer_rows(tile, X, group, j, W, j, 0)
+                tile = add_outer_rows(tile, block.X, group, j, W, j, 0)
             if relu:
                 tile = relu_tile(tile)
             store_tile(tile, out, g * ROWS, 0)
@@ -118,21 +140,33 @@ def forward(width):
 def gradient(width):
     """Make the gradient of a layer."""
 
-    def gradient(layer, tiles, X, lists, dout, update, ahead):
-        """Make the gradient X^T dout of some groups of features of a panel; dout (rows, width)."""
-        p, position = tiles.panel, ahead.position[0]
+    def gradient(layer, tiles, block, lists, dout, update, ahead):
+        """Make the gradient X^T dout of some groups of features of a panel; dout (rows, width).
+
+        The offset of X adds offset^T times the sums of dout over the rows. These sums are the gradient of the bias.
+        """
+        p, position, has_offset = tiles.panel, ahead.position[0], block.offset.shape[1] > 0
+        sums = zero_tile(1, width, layer.weights)
+        if has_offset or layer.has_bias:
+            for i in range(block.labels.size):
+                sums = add_stored(sums, dout, i, 0)
         for g in range(tiles.first, tiles.last):
-            if changes_nothing(lists.row_counts[g], update):
+            if changes_nothing(lists.row_counts[g] + has_offset, layer, update):
                 continue
             for r in range(ROWS):
-                prefetch_row(end_of(layer, p, update), g * ROWS + r, width)
+                for v in range((len(width) + UNITS - 1) // UNITS):
+                    prefetch_end(layer, p, g * ROWS + r, v * lanes_of(layer.weights), update)
             rows = lists.rows[g]
             tile = zero_tile(ROWS, width, layer.weights)
             for t in range(lists.row_counts[g]):
                 i = np.intp(rows[t])
                 position = prefetch_next(ahead, position)
-                tile = add_outer_columns(tile, X, i, g * ROWS, dout, i, 0)
+                tile = add_outer_columns(tile, block.X, i, g * ROWS, dout, i, 0)
+            if has_offset:
+                tile = add_row(tile, block.offset, 0, g * ROWS, sums)
             finish_tile(tile, layer, p, g * ROWS, 0, update)
+        if layer.has_bias and owns_first(tiles):
+            finish_tile(sums, layer, p, bias_row(layer), 0, without_l2(update))
         ahead.position[0] = position
 
     return gradient
@@ -217,11 +251,29 @@ def logits(W, dots, tiles, features, partial, part):
             dot_narrow_tiles(dots.X, (a, b, c, d), soon, W, features, k, band, at)
 
 
+@helper
+def offset_logits(W, offset, features, out):
+    """Write out[:, 0] = W offset, over a range of features; W (classes, features), offset (1, features)."""
+    for k in range(0, W.shape[0], CLASSES):
+        tile = zero_tile(1, CLASSES, W)
+        for j in range(features[0], features[1], lanes_of(W)):
+            tile = add_dot(tile, offset, 0, W, k, j)
+        sum_tile(tile, out, k, 0)
+
+
+class Outer(NamedTuple):
+    """How a sum of outer products becomes the gradient of a layer with few outputs: factor * sum + sums^T offset."""
+
+    factor: np.floating
+    sums: NDArray  # (1, outputs or more): the sums of dlogits over the rows
+    offset: NDArray  # (1, inputs), or (1, 0)
+
+
 def outer_tiles(classes, vectors):
     """Make the gradient of a number of outputs and vectors of inputs."""
 
     @helper
-    def outer_tiles(dots, dlogits, layer, p, k, j, update):
+    def outer_tiles(dots, dlogits, outer, layer, p, k, j, update):
         """End a tile of dlogits[:, k:]^T X[rows, j:]; prefetch these features of every second row ahead."""
         bands, classes_padded = as_rows(dlogits, BAND), layer.weights.shape[1]
         tile = zero_tile(classes, vectors, layer.weights)
@@ -229,6 +281,10 @@ def outer_tiles(classes, vectors):
             soon = dots.ahead[i | 1] if i | 1 < dots.ahead.size else dots.rows[i]
             prefetch_second(dots.X, soon, j + i % vectors * lanes_of(layer.weights))
             tile = add_outer_rows(tile, bands, i // BAND * classes_padded + k, i % BAND, dots.X, dots.rows[i], j)
+        if outer.factor != 1:
+            tile = scale_tile(tile, outer.factor)
+        if outer.offset.shape[1]:
+            tile = add_outer_columns(tile, outer.sums, 0, k, outer.offset, 0, j)
         finish_tile(tile, layer, p, k, j, update)
 
     return outer_tiles
@@ -239,17 +295,17 @@ narrow_pairs, narrow_singles = outer_tiles(CLASSES, VECTORS), outer_tiles(CLASSE
 
 
 @helper
-def logits_gradient(layer, p, dots, dlogits, features, update):
-    """Make the gradient dlogits^T X over a range of features of panel p; dlogits (bands, classes, BAND)."""
+def logits_gradient(layer, p, dots, dlogits, outer, features, update):
+    """Make the gradient of dlogits and X over a range of features of panel p; dlogits (bands, classes, BAND)."""
     step, classes = VECTORS * lanes_of(layer.weights), layer.weights.shape[1]
     whole, wide = features[0] + (features[1] - features[0]) // step * step, classes // WIDE * WIDE
     for k in range(0, wide, WIDE):
         for j in range(features[0], whole, step):
-            wide_pairs(dots, dlogits, layer, p, k, j, update)
+            wide_pairs(dots, dlogits, outer, layer, p, k, j, update)
         if whole < features[1]:
-            wide_singles(dots, dlogits, layer, p, k, whole, update)
+            wide_singles(dots, dlogits, outer, layer, p, k, whole, update)
     for k in range(wide, classes, CLASSES):
         for j in range(features[0], whole, step):
-            narrow_pairs(dots, dlogits, layer, p, k, j, update)
+            narrow_pairs(dots, dlogits, outer, layer, p, k, j, update)
         if whole < features[1]:
-            narrow_singles(dots, dlogits, layer, p, k, whole, update)
+            narrow_singles(dots, dlogits, outer, layer, p, k, whole, update)

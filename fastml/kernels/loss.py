@@ -88,53 +88,94 @@ def judge_band(logits, num_classes, labels, order, first, verdicts):
                 verdicts.probabilities[row, k] = logits[k, r]
 
 
-@helper
-def add_parts(partial, factor, logits, first, every):
-    """Write logits = factor * the sum of partial logits (bands, parts, classes, BAND).
+class Logits(NamedTuple):
+    """Logits of a block that lie in parts: start + factor * the sum of the parts, in bands."""
 
-    Only each `every`-th band from the first on is written. Other workers wrote the parts, so all bands are fetched
-    before any is used.
+    has_start: bool
+    start: NDArray  # (1, classes or more): the bias, or zeros
+    parts: NDArray  # (bands, parts, classes, BAND)
+    factor: np.floating
+    sums: NDArray  # (bands, classes, BAND): memory for the sums, which become dlogits
+
+
+class Targets(NamedTuple):
+    """What the rows of a block should be."""
+
+    labels: NDArray[np.int64]  # (rows,)
+    order: NDArray[np.int64]  # the row of the block that each row of the bands is
+    weights: NDArray  # (rows,), or (0,) if all weights are 1
+
+
+@helper
+def targets_of(examples, start, stop, order):
+    """Return the targets of rows start to stop of a slice."""
+    return Targets(examples.labels[start:stop], order, examples.weights[start:stop])
+
+
+@helper
+def add_parts(logits, bands, num_classes, first, every):
+    """Write the sums of the parts; only each `every`-th band from the first on.
+
+    Other workers wrote the parts, so all bands are fetched before any is used.
     """
-    for b in range(first, logits.shape[0], every):
-        for k in range(logits.shape[1]):
-            store_vector(load_vector(BAND, partial[b, 0], k), logits[b], k)
-        for p in range(1, partial.shape[1]):
-            for k in range(logits.shape[1]):
-                store_vector(load_vector(BAND, logits[b], k) + load_vector(BAND, partial[b, p], k), logits[b], k)
-    if factor != 1:
-        for b in range(first, logits.shape[0], every):
-            for k in range(logits.shape[1]):
-                store_vector(load_vector(BAND, logits[b], k) * factor, logits[b], k)
+    parts, sums = logits.parts, logits.sums
+    for b in range(first, bands, every):
+        for k in range(sums.shape[1]):
+            store_vector(load_vector(BAND, parts[b, 0], k), sums[b], k)
+        for p in range(1, parts.shape[1]):
+            for k in range(sums.shape[1]):
+                store_vector(load_vector(BAND, sums[b], k) + load_vector(BAND, parts[b, p], k), sums[b], k)
+    if logits.has_start or logits.factor != 1:
+        for b in range(first, bands, every):
+            for k in range(num_classes):
+                store_vector(load_vector(BAND, sums[b], k) * logits.factor + logits.start[0, k], sums[b], k)
 
 
 @helper
-def make_dlogits(bands, factor, labels, order, num_classes, verdicts, worker):
-    """Write softmax - onehot of a block, and verdicts if any are wanted.
+def make_dlogits(logits, targets, num_classes, verdicts, worker):
+    """Write weight * (softmax - onehot) of a block to `logits.sums`, and verdicts if any are wanted.
 
-    bands are the parts of the logits, and the array that is written: see `add_parts`. With `MANY_CLASSES` that array
-    belongs to all workers, and each makes its share of the bands. Verdicts are always shared out.
+    With `MANY_CLASSES` the sums belong to all workers, and each makes its share of the bands. Verdicts are always
+    shared out.
     """
     first, every = (worker.number, worker.count) if num_classes >= MANY_CLASSES else (0, 1)
-    logits = bands[1][: padded_size(labels.size, BAND) // BAND]
-    add_parts(bands[0], factor, logits, first, every)
-    for b in range(first, logits.shape[0], every):
+    labels, order, sums = targets.labels, targets.order, logits.sums
+    bands = padded_size(labels.size, BAND) // BAND
+    add_parts(logits, bands, num_classes, first, every)
+    for b in range(first, bands, every):
         if verdicts.losses.size and b % worker.count == worker.number:
-            judge_band(logits[b], num_classes, labels, order, b * BAND, verdicts)
+            judge_band(sums[b], num_classes, labels, order, b * BAND, verdicts)
         else:
-            softmax_band(logits[b], num_classes)
+            softmax_band(sums[b], num_classes)
         # The rows that fill the last group repeat the last row of the block.
         for i in range(b * BAND, min((b + 1) * BAND, padded_size(labels.size, ROWS))):
-            label = labels[min(order[i], labels.size - 1)]
-            logits[b, in_range(label, num_classes), i - b * BAND] -= 1
+            row, r = min(order[i], labels.size - 1), i - b * BAND
+            sums[b, in_range(labels[row], num_classes), r] -= 1
+            if targets.weights.size:
+                for k in range(num_classes):
+                    sums[b, k, r] *= targets.weights[row]
 
 
 @helper
-def judge_block(bands, factor, labels, order, num_classes, verdicts):
-    """Write the verdicts on a block; bands are the parts of its logits, and memory for their sums."""
-    logits = bands[1][: padded_size(labels.size, BAND) // BAND]
-    add_parts(bands[0], factor, logits, 0, 1)
-    for b in range(logits.shape[0]):
-        judge_band(logits[b], num_classes, labels, order, b * BAND, verdicts)
+def sum_rows(dlogits, count, num_classes, sums):
+    """Write the sum over count rows of dlogits, (bands, classes, BAND), to sums[0]."""
+    for k in range(num_classes):
+        total = sums.dtype.type(0)
+        for b in range(count // BAND):
+            for r in range(BAND):
+                total += dlogits[b, k, r]
+        for r in range(count % BAND):
+            total += dlogits[count // BAND, k, r]
+        sums[0, k] = total
+
+
+@helper
+def judge_block(logits, targets, num_classes, verdicts):
+    """Write the verdicts on a block."""
+    bands = padded_size(targets.labels.size, BAND) // BAND
+    add_parts(logits, bands, num_classes, 0, 1)
+    for b in range(bands):
+        judge_band(logits.sums[b], num_classes, targets.labels, targets.order, b * BAND, verdicts)
 
 
 @kernel

@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastml.kernels import input, layer, loss, panels, pattern, team
+from fastml.kernels import input, layer, loss, panels, pattern, team, update
 from fastml.kernels.batches import PackedModel, judge_blocks, learn_batches
 from fastml.kernels.compile.options import helper, inlined, worker_kernel
-from fastml.kernels.loss import BAND
-from fastml.kernels.panels import ROWS, Layer
+from fastml.kernels.loss import BAND, Logits
+from fastml.kernels.panels import ROWS, Arrays, Layer
 from fastml.kernels.pattern import Lists
 from fastml.kernels.simd.tiles import UNITS
 from fastml.kernels.team import Team, Tiles, Worker
@@ -36,6 +36,8 @@ class Memory(NamedTuple):
     rows: NDArray  # (panels, rows, width): logits in the order of the block, then dlogits; to judge (workers, ...)
     bands: NDArray  # (1, bands, 1, classes, BAND): logits, a part alone; to judge (workers, ...)
     dlogits: NDArray  # (1, bands, classes, BAND); to judge (workers, ...)
+    start: NDArray  # (1, classes): zeros, for the logits contain the bias
+    factor: np.floating  # 1: the logits have no factor
     position: NDArray[np.int64]  # (workers, 16): how far X has been prefetched
     block_rows: int
     team: Team
@@ -45,30 +47,30 @@ class Memory(NamedTuple):
 def step(batch, weights, memory, verdicts, worker):
     """Train theta on one mini-batch, as one worker."""
     theta, me, size = weights.theta, worker.number, min(memory.block_rows, batch.stop - batch.start)
-    count, groups = theta.weights.shape[0], theta.weights.shape[1] // ROWS
+    count, groups = theta.weights.shape[0], panels.feature_groups(theta)
     begin, end = team.own_panels(worker, count)
     lists, bands, dlogits = pattern.own_lists(memory.lists, worker, 0), memory.bands[0], memory.dlogits[0]
     for start in range(batch.start, batch.stop, size):
         stop = min(start + size, batch.stop)
-        block = input.read(batch.examples, start, stop, memory.X[me])
-        input.mark(block, lists.masks)
+        block = input.read(batch.examples, start, stop, memory.X[me], lists.masks)
         steps = pattern.list_features(block.labels, lists) * count // worker.count
         ahead = input.ahead_of(batch.examples, stop, stop + size // 2, steps, memory.position[me])
         for p in range(begin, end):
             tiles = team.own_tiles(worker, p, count, lists.feature_counts, pattern.groups_of(stop - start))
-            layer.forward(theta, tiles, block.X, lists, False, memory.rows[p], ahead)
+            layer.forward(theta, tiles, block, lists, False, memory.rows[p], ahead)
             write_bands(theta, tiles, memory.rows[p], bands)
         team.meet(worker)
-        some = loss.verdicts_from(verdicts, start)
-        loss.make_dlogits((bands, dlogits), 1, block.labels, lists.order, weights.num_classes, some, worker)
+        logits = Logits(False, memory.start, bands, memory.factor, dlogits)
+        targets = loss.targets_of(batch.examples, start, stop, lists.order)
+        loss.make_dlogits(logits, targets, weights.num_classes, loss.verdicts_from(verdicts, start), worker)
         write_rows(theta, dlogits, stop - start, lists.order, memory.rows, worker)
         team.meet(worker)
         steps = pattern.list_rows(stop - start, groups, lists, start == batch.start) * count // worker.count
         ahead = input.ahead_of(batch.examples, stop + size // 2, stop + size, steps, memory.position[me])
-        now = Update(batch.rate, start == batch.start, stop == batch.stop)
+        now = update.of_block(batch.update, start == batch.start, stop == batch.stop)
         for p in range(begin, end):
             tiles = team.own_tiles(worker, p, count, lists.shares, groups)
-            layer.gradient(theta, tiles, block.X, lists, memory.rows[p], now, ahead)
+            layer.gradient(theta, tiles, block, lists, memory.rows[p], now, ahead)
         if team.shares_panels(worker, count):
             team.meet(worker)
 
@@ -78,15 +80,15 @@ def judge(examples, rows, weights, memory, verdicts, worker):
     """Write the verdicts of the model on a block, as one worker."""
     theta, me, bands, (start, stop, following) = weights.theta, worker.number, memory.bands[worker.number], rows
     lists = pattern.own_lists(memory.lists, worker, 0)
-    block = input.read(examples, start, stop, memory.X[me])
-    input.mark(block, lists.masks)
+    block = input.read(examples, start, stop, memory.X[me], lists.masks)
     steps = pattern.list_features(block.labels, lists) * theta.weights.shape[0]
     ahead = input.ahead_of(examples, following, following + memory.block_rows, steps, memory.position[me])
     for p in range(theta.weights.shape[0]):
         tiles = Tiles(p, 0, pattern.groups_of(stop - start))
-        layer.forward(theta, tiles, block.X, lists, False, memory.rows[me], ahead)
+        layer.forward(theta, tiles, block, lists, False, memory.rows[me], ahead)
         write_bands(theta, tiles, memory.rows[me], bands)
-    loss.judge_block((bands, memory.dlogits[me]), 1, block.labels, lists.order, weights.num_classes, verdicts)
+    logits = Logits(False, memory.start, bands, memory.factor, memory.dlogits[me])
+    loss.judge_block(logits, loss.targets_of(examples, start, stop, lists.order), weights.num_classes, verdicts)
 
 
 @helper
@@ -129,18 +131,16 @@ class ManyClasses(PackedModel):
 
     kernels = learn_many_classes, judge_many_classes
 
-    def __init__(self, theta: NDArray):
-        self.weights, self.input_dim = Weights(panels.pack(theta, ROWS), theta.shape[1]), len(theta)
-        self.dtype = self.weights.theta.weights.dtype
+    def __init__(self, layers: tuple[Arrays], workers: int):
+        (arrays,) = layers
+        theta = panels.pack(arrays, ROWS, ROWS)
+        self.weights, self.copies = Weights(theta, arrays.weights.shape[1]), panels.panel_copies(theta, arrays, ROWS)
+        self.input_dim, self.workers, self.dtype = len(arrays.weights), workers, theta.weights.dtype
 
-    def unpack(self, theta: NDArray) -> None:
-        """Write the weights to theta, in place."""
-        panels.unpack(self.weights.theta, theta)
-
-    def reserve(self, batch: int, workers: int, learn: bool) -> None:
-        """Reserve memory for workers and batches of up to batch rows, or to judge."""
-        theta, size = self.weights.theta, input.block_rows(batch, self.input_dim, self.dtype)
-        count, _, width = theta.weights.shape
+    def reserve(self, batch: int, update: Update | None) -> None:
+        """Reserve memory to learn from batches of up to batch rows by updates of such a type, or to judge."""
+        theta, size, workers = self.weights.theta, input.block_rows(batch, self.input_dim, self.dtype), self.workers
+        (count, _, width), learn = theta.weights.shape, update is not None
         owners, classes = 1 if learn else workers, int(theta.offsets[-1]) * panels.lanes(self.dtype) // UNITS
         self.memory = memory = Memory(
             X=panels.aligned_zeros((workers, size, pattern.row_stride(self.input_dim, self.dtype)), self.dtype),
@@ -148,10 +148,12 @@ class ManyClasses(PackedModel):
             rows=panels.aligned_zeros((count if learn else workers, size, width), self.dtype),
             bands=panels.aligned_zeros((owners, size // BAND, 1, classes, BAND), self.dtype),
             dlogits=panels.aligned_zeros((owners, size // BAND, classes, BAND), self.dtype),
+            start=np.zeros((1, classes), self.dtype),
+            factor=self.dtype.type(1),
             position=np.zeros((workers, 16), np.int64),
             block_rows=size,
             team=team.team_of(workers),
         )
         lists = pattern.own_lists.py_func(memory.lists, Worker(memory.team, 0, workers), 0)
-        theta = layer.for_sparse_rows(theta, memory.X[0], lists, memory.rows[0])
+        theta = layer.for_sparse_rows(theta, lists, memory.X, memory.rows[0], update)
         self.weights = self.weights._replace(theta=panels.with_gradient(theta, learn and batch > size))

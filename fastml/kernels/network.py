@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from fastml.kernels import input, layer, loss, panels, pattern, team, update
 from fastml.kernels.batches import PackedModel, after_forward, before_backward, judge_blocks, learn_batches
 from fastml.kernels.compile.options import inlined, worker_kernel
-from fastml.kernels.layer import Dots
-from fastml.kernels.loss import BAND, MANY_CLASSES
-from fastml.kernels.panels import CLASSES, ROWS, Layer
+from fastml.kernels.layer import Dots, Outer
+from fastml.kernels.loss import BAND, MANY_CLASSES, Logits
+from fastml.kernels.panels import CLASSES, ROWS, Arrays, Layer
 from fastml.kernels.pattern import Lists
 from fastml.kernels.team import Team, Tiles, Worker
 from fastml.kernels.update import Update
@@ -26,6 +26,7 @@ class Layers(NamedTuple):
 
     first: Layer
     last: Layer
+    bias: Layer  # of the last layer, a copy for each worker
     num_classes: int
 
 
@@ -38,6 +39,9 @@ class Memory(NamedTuple):
     dhidden: NDArray  # (workers, rows of a block, width)
     partial: NDArray  # (sets, bands of a batch, panels, classes, BAND), used in turn; to judge (workers, ...)
     dlogits: NDArray  # (workers, bands of a batch, classes, BAND); one for all workers with `MANY_CLASSES`
+    sums: NDArray  # (workers, 1, classes): the sums of dlogits over the rows
+    factor: np.floating  # 1: the logits have no factor
+    none: NDArray  # (1, 0): the hidden units have no offset
     identity: NDArray[np.int64]  # (rows of a batch,): 0, 1, 2, ...
     position: NDArray[np.int64]  # (workers, 16): how far X has been prefetched
     block_rows: int
@@ -47,53 +51,58 @@ class Memory(NamedTuple):
 @inlined
 def step(batch, layers, memory, verdicts, worker):
     """Train both layers on one mini-batch, as one worker."""
-    first, last, me, size = layers.first, layers.last, worker.number, min(memory.block_rows, batch.stop - batch.start)
-    count, groups = first.weights.shape[0], first.weights.shape[1] // ROWS
+    first, last, bias, me = layers.first, layers.last, layers.bias, worker.number
+    size, one = min(memory.block_rows, batch.stop - batch.start), memory.factor
+    count, groups = first.weights.shape[0], panels.feature_groups(first)
     shared, (begin, end) = team.shares_panels(worker, count), team.own_panels(worker, count)
     partial, dlogits = memory.partial[batch.number % len(memory.partial)], memory.dlogits[me % len(memory.dlogits)]
     for start in range(batch.start, batch.stop, size):
         at, stop = start - batch.start, min(start + size, batch.stop)
         lists = pattern.own_lists(memory.lists, worker, at // size)
-        block = input.read(batch.examples, start, stop, memory.X[me])
-        input.mark(block, lists.masks)
+        block = input.read(batch.examples, start, stop, memory.X[me], lists.masks)
         steps = pattern.list_features(block.labels, lists) * count // worker.count
         ahead = input.ahead_of(batch.examples, stop, after_forward(batch, stop, size), steps, memory.position[me])
         for p in range(begin, end):
             tiles = team.own_tiles(worker, p, count, lists.feature_counts, pattern.groups_of(stop - start))
-            layer.forward(first, tiles, block.X, lists, True, memory.hidden[p, at:], ahead)
+            layer.forward(first, tiles, block, lists, True, memory.hidden[p, at:], ahead)
             dots = Dots(memory.hidden[p, at:], memory.identity[: tiles.last * ROWS], memory.identity[:0], 1)
             layer.logits(last.weights[p], dots, tiles, (0, panels.columns_of(first, p)), partial[at // BAND :], p)
     team.meet(worker)
     for start in range(batch.start, batch.stop, size):
-        at, labels = start - batch.start, batch.examples.labels[start : min(start + size, batch.stop)]
-        order, some = pattern.own_lists(memory.lists, worker, at // size).order, loss.verdicts_from(verdicts, start)
-        bands = partial[at // BAND :], dlogits[at // BAND :]
-        loss.make_dlogits(bands, 1, labels, order, layers.num_classes, some, worker)
+        at, stop = start - batch.start, min(start + size, batch.stop)
+        logits = Logits(bias.has_bias, bias.weights[me], partial[at // BAND :], one, dlogits[at // BAND :])
+        order = pattern.own_lists(memory.lists, worker, at // size).order
+        targets, some = loss.targets_of(batch.examples, start, stop, order), loss.verdicts_from(verdicts, start)
+        loss.make_dlogits(logits, targets, layers.num_classes, some, worker)
     if layers.num_classes >= MANY_CLASSES:
         team.meet(worker)
     for start in range(batch.start, batch.stop, size):
         at, stop = start - batch.start, min(start + size, batch.stop)
         lists, bands = pattern.own_lists(memory.lists, worker, at // size), dlogits[at // BAND :]
-        if batch.stop - batch.start > size:  # else the only block is still packed
-            block = input.read(batch.examples, start, stop, memory.X[me])
+        if batch.stop - batch.start > size:  # else the only block is still packed; all are marked
+            block = input.read(batch.examples, start, stop, memory.X[me], lists.masks[:0])
         steps = pattern.list_rows(stop - start, groups, lists, at == 0) * count // worker.count
         soon = before_backward(batch, stop, size)
         ahead = input.ahead_of(batch.examples, soon, stop + size, steps, memory.position[me])
-        now = Update(batch.rate, at == 0, stop == batch.stop)
+        now = update.of_block(batch.update, at == 0, stop == batch.stop)
         for p in range(begin, end):
             tiles, hidden = team.own_tiles(worker, p, count, lists.shares, groups), memory.hidden[p, at:]
             all_rows = Tiles(p, 0, pattern.groups_of(stop - start))
             layer.backward(last, all_rows, bands, layers.num_classes, hidden, memory.dhidden[me], lists.order)
             if team.owns_first(tiles):
                 dots = Dots(hidden, memory.identity[: stop - start], memory.identity[:0], 1)
-                later = Update(batch.rate, at == 0, stop == batch.stop and not shared)
-                layer.logits_gradient(last, p, dots, bands, (0, panels.columns_of(last, p)), later)
-            layer.gradient(first, tiles, block.X, lists, memory.dhidden[me], now, ahead)
+                later = update.of_block(batch.update, at == 0, stop == batch.stop and not shared)
+                outer, columns = Outer(one, memory.sums[me], memory.none), (0, panels.columns_of(last, p))
+                layer.logits_gradient(last, p, dots, bands, outer, columns, later)
+            layer.gradient(first, tiles, block, lists, memory.dhidden[me], now, ahead)
+        if bias.has_bias:
+            loss.sum_rows(bands, stop - start, layers.num_classes, memory.sums[me])
+            update.finish_bias(memory.sums[me], bias, me, now)
     if shared:
         team.meet(worker)
         for p in range(begin, end):
             if team.owns_first(team.own_tiles(worker, p, count, memory.lists.shares[me], groups)):
-                update.apply(last, p, batch.rate)
+                update.apply(last, p, batch.update)
     if shared or len(memory.partial) == 1:
         team.meet(worker)
 
@@ -103,16 +112,16 @@ def judge(examples, rows, layers, memory, verdicts, worker):
     """Write the verdicts of the model on a block, as one worker."""
     first, last, me, (start, stop, following) = layers.first, layers.last, worker.number, rows
     lists, hidden, partial = pattern.own_lists(memory.lists, worker, 0), memory.hidden[me], memory.partial[me]
-    block = input.read(examples, start, stop, memory.X[me])
-    input.mark(block, lists.masks)
+    block = input.read(examples, start, stop, memory.X[me], lists.masks)
     steps = pattern.list_features(block.labels, lists) * first.weights.shape[0]
     ahead = input.ahead_of(examples, following, following + memory.block_rows, steps, memory.position[me])
     dots = Dots(hidden, memory.identity[: pattern.groups_of(stop - start) * ROWS], memory.identity[:0], 1)
     for p in range(first.weights.shape[0]):
         tiles = Tiles(p, 0, pattern.groups_of(stop - start))
-        layer.forward(first, tiles, block.X, lists, True, hidden, ahead)
+        layer.forward(first, tiles, block, lists, True, hidden, ahead)
         layer.logits(last.weights[p], dots, tiles, (0, panels.columns_of(first, p)), partial, p)
-    loss.judge_block((partial, memory.dlogits[me]), 1, block.labels, lists.order, layers.num_classes, verdicts)
+    logits = Logits(layers.bias.has_bias, layers.bias.weights[me], partial, memory.factor, memory.dlogits[me])
+    loss.judge_block(logits, loss.targets_of(examples, start, stop, lists.order), layers.num_classes, verdicts)
 
 
 @worker_kernel
@@ -132,26 +141,26 @@ class Network(PackedModel):
 
     kernels = learn_network, judge_network
 
-    def __init__(self, W1: NDArray, W2: NDArray):
-        first, last = panels.pack(W1, ROWS), panels.pack(W2.T, CLASSES)
-        self.weights, self.input_dim = Layers(first, last, W2.shape[1]), len(W1)
-        self.dtype = first.weights.dtype
+    def __init__(self, layers: tuple[Arrays, Arrays], workers: int):
+        first, last = layers
+        last = last.transposed()
+        packed = panels.pack(first, ROWS, ROWS), panels.pack(last, CLASSES)
+        self.bias = panels.pack_bias(layers[1], workers)
+        self.weights = Layers(*packed, self.bias, layers[1].weights.shape[1])
+        self.copies = panels.panel_copies(packed[0], first, ROWS) + panels.panel_copies(packed[1], last)
+        self.copies += panels.bias_copies(self.bias, layers[1])
+        self.input_dim, self.workers, self.dtype = len(first.weights), workers, packed[0].weights.dtype
 
-    def unpack(self, W1: NDArray, W2: NDArray) -> None:
-        """Write the weights to W1 and W2, in place."""
-        panels.unpack(self.weights.first, W1)
-        panels.unpack(self.weights.last, W2.T)
-
-    def reserve(self, batch: int, workers: int, learn: bool) -> None:
-        """Reserve memory for workers and batches of up to batch rows, or to judge."""
-        first, last, _ = self.weights
-        count, classes, width = last.weights.shape
+    def reserve(self, batch: int, update: Update | None) -> None:
+        """Reserve memory to learn from batches of up to batch rows by updates of such a type, or to judge."""
+        first, last, _, num_classes = self.weights
+        (count, classes, width), workers, learn = last.weights.shape, self.workers, update is not None
         size = input.block_rows(batch, self.input_dim, self.dtype)
         blocks = panels.padded(batch, size) // size if learn else 1
         rows = blocks * size
         # With two sets of partial logits no worker waits for another at the end of a batch. A long batch has one set.
         sets = 2 if blocks == 1 else 1
-        makers = 1 if learn and self.weights.num_classes >= MANY_CLASSES else workers
+        makers = 1 if learn and num_classes >= MANY_CLASSES else workers
         self.memory = memory = Memory(
             X=panels.aligned_zeros((workers, size, pattern.row_stride(self.input_dim, self.dtype)), self.dtype),
             lists=pattern.lists_for(workers, blocks, size, self.input_dim),
@@ -159,6 +168,9 @@ class Network(PackedModel):
             dhidden=panels.aligned_zeros((workers, size if learn else 0, width), self.dtype),
             partial=panels.aligned_zeros((sets if learn else workers, rows // BAND, count, classes, BAND), self.dtype),
             dlogits=panels.aligned_zeros((makers, rows // BAND, classes, BAND), self.dtype),
+            sums=np.zeros_like(self.bias.weights),
+            factor=self.dtype.type(1),
+            none=np.zeros((1, 0), self.dtype),
             identity=np.arange(rows),
             position=np.zeros((workers, 16), np.int64),
             block_rows=size,
@@ -166,10 +178,11 @@ class Network(PackedModel):
         )
         lists = pattern.own_lists.py_func(memory.lists, Worker(memory.team, 0, workers), 0)
         hidden, order = memory.hidden[0], lists.order
-        first = panels.with_gradient(layer.for_sparse_rows(first, memory.X[0], lists, hidden), learn and blocks > 1)
+        first = panels.with_gradient(
+            layer.for_sparse_rows(first, lists, memory.X, hidden, update), learn and blocks > 1
+        )
         if learn:
-            last = layer.with_products(
-                last, backward=(memory.dlogits[0], self.weights.num_classes, hidden, hidden, order)
-            )
+            backward = memory.dlogits[0], num_classes, hidden, hidden, order
+            last = layer.with_products(last, backward=backward)
         last = panels.with_gradient(last, learn and (blocks > 1 or count % workers != 0))
         self.weights = self.weights._replace(first=first, last=last)

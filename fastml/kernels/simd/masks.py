@@ -25,18 +25,23 @@ def nonzero_mask(typingctx, X, i, j):
 
 
 @intrinsic
-def convert(typingctx, source, j, scale, X, i):
-    """Write scale * source[j : j + MASK_BITS] to X[i, j:]."""
+def convert(typingctx, source, j, factor, background, X, i):
+    """X[i, j:] = factor[0, j:] * (source[j:] - background[0, j:]), MASK_BITS numbers; return which are not zero.
+
+    The result has a bit for each of them, as `nonzero_mask` has.
+    """
 
     def codegen(context, builder, sig, args):
-        source_, j_, scale_, X_, i_ = args
-        vector = Vector(X.dtype, MASK_BITS)
+        source_, j_, factor_, background_, X_, i_ = args
+        vector, first = Vector(X.dtype, MASK_BITS), ir.Constant(j_.type, 0)
         value = load(context, builder, vector, source, source_, j_)
-        value = builder.fmul(value, every_lane(builder, vector.llvm, scale_))
+        value = builder.fsub(value, load(context, builder, vector, background, background_, first, j_))
+        value = builder.fmul(value, load(context, builder, vector, factor, factor_, first, j_))
         store(context, builder, vector, value, X, X_, i_, j_)
-        return context.get_dummy_value()
+        differ = builder.fcmp_unordered("!=", value, ir.Constant(value.type, None))
+        return builder.bitcast(differ, ir.IntType(MASK_BITS))
 
-    return types.void(source, types.intp, scale, X, types.intp), codegen
+    return types.uint16(source, types.intp, factor, background, X, types.intp), codegen
 
 
 @intrinsic

@@ -86,19 +86,51 @@ def add_stored(typingctx, tile, A, i, j):
 
 
 @intrinsic
-def add_to_stored(typingctx, tile, factor, A, i, j):
-    """Return A[i + r, j:] + factor * tile[r]."""
+def scale_tile(typingctx, tile, factor):
+    """Return the tile with each number multiplied by factor."""
 
     def codegen(context, builder, sig, args):
-        value, factor_, A_, i_, j_ = args
+        value, factor_ = args
 
-        def add(register, vector, at):
-            stored = load(context, builder, vector, A, A_, *at)
-            return multiply_add(builder, vector, every_lane(builder, vector.llvm, factor_), register, stored)
+        def scale(register, vector, _):
+            return builder.fmul(register, every_lane(builder, vector.llvm, factor_))
 
-        return each_register(builder, tile, value, add, i_, j_)
+        return each_register(builder, tile, value, scale)
 
-    return tile(tile, tile.dtype, A, types.intp, types.intp), codegen
+    return tile(tile, tile.dtype), codegen
+
+
+@intrinsic(prefer_literal=True)
+def repeat_row(typingctx, rows, row):
+    """Return a tile of a literal number of rows that all equal a tile of one row."""
+    tile = Tile(row.dtype, rows.literal_value, row.vectors, row.tail.lanes)
+
+    def codegen(context, builder, sig, args):
+        value = ir.Constant(tile.llvm, ir.Undefined)
+        for _, v, number in tile.registers():
+            value = builder.insert_value(value, builder.extract_value(args[1], v), number)
+        return value
+
+    return tile(rows, row), codegen
+
+
+@intrinsic
+def add_row(typingctx, tile, X, i, j, row):
+    """tile[r] += X[i, j + r] * row, a tile of one row."""
+
+    def codegen(context, builder, sig, args):
+        value, X_, i_, j_, row_ = args
+        for r, v, number in tile.registers():
+            vector = tile.vector_of(v)
+            if v == 0:
+                scalar = builder.load(element(context, builder, X, X_, i_, offset(builder, j_, r)))
+            x = every_lane(builder, vector.llvm, scalar)
+            product = builder.extract_value(row_, v)
+            total = multiply_add(builder, vector, x, product, builder.extract_value(value, number))
+            value = builder.insert_value(value, total, number)
+        return value
+
+    return tile(tile, X, types.intp, types.intp, row), codegen
 
 
 @intrinsic
@@ -235,14 +267,19 @@ def sum_lanes(builder, vectors):
     return shuffle(builder, vectors[0], vectors[0], [owners[0].index(number) for number in range(wanted)])
 
 
+def prefetch_element(context, builder, array_type, array, index, locality):
+    """Prefetch the cache line of an element into the first cache (locality 3) or the second (2)."""
+    pointer = builder.bitcast(element(context, builder, array_type, array, *index), BYTE.as_pointer())
+    call(builder, "prefetch.p0", ir.VoidType(), pointer, INT32(0), INT32(locality), INT32(1))
+
+
 def prefetch_into(locality):
     """Make the function that prefetches a cache line into the first cache (locality 3) or the second (2)."""
 
     @intrinsic
     def prefetch(typingctx, A, i, j):
         def codegen(context, builder, sig, args):
-            pointer = builder.bitcast(element(context, builder, A, *args), BYTE.as_pointer())
-            call(builder, "prefetch.p0", ir.VoidType(), pointer, INT32(0), INT32(locality), INT32(1))
+            prefetch_element(context, builder, A, args[0], args[1:], locality)
             return context.get_dummy_value()
 
         return types.void(A, types.intp, types.intp), codegen

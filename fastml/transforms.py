@@ -1,0 +1,99 @@
+"""What the kernels make of X: scale * (X - shift), without a feature that is mostly one number ceasing to be sparse."""
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from fastml.kernels.input import Transform
+from fastml.kernels.panels import whole_masks
+
+# Backgrounds are found from a sample of X, if X has many more rows. They are used if so much more of the sample is then
+# zero; a feature has one if that is so large a part of its numbers.
+SAMPLED_ROWS, LEAST_ROWS = 32, 1000
+LEAST_GAIN, LEAST_SHARE = 0.1, 0.2
+
+
+def transform_of(
+    X: NDArray, scale: float | NDArray, shift: float | NDArray, dtype: DTypeLike, background: NDArray | None
+) -> Transform:
+    """Return the transform of X by scale and shift, in the dtype of the weights.
+
+    ``scale * (X - shift)`` is ``scale * (X - background) + offset``: the first term is zero where X is at its
+    background, the second is the same for all rows. Where a feature has no background, the shift is subtracted from X
+    itself, for a large shift would cost digits; bytes have none to lose.
+    """
+    if not np.any(shift) and np.ndim(scale) == 0 and not (background is not None and np.nan_to_num(background).any()):
+        return scaling(float(scale), X.shape[1], np.dtype(dtype))
+    shift = np.broadcast_to(np.asarray(shift, np.float64), X.shape[1])
+    scale = np.broadcast_to(np.asarray(scale, np.float64), X.shape[1])
+    background = np.full(X.shape[1], np.nan) if background is None else background
+    if X.dtype != np.uint8:
+        background = np.where(np.isnan(background), shift, background)
+    with np.errstate(over="ignore"):  # numbers beyond the range of float32 become infinity, as in NumPy
+        background = np.nan_to_num(background, nan=0.0).astype(dtype)
+        offset = (background.astype(np.float64) - shift) * scale
+        vectors = [padded_row(row, dtype) for row in (scale, background, offset)]
+    is_identity = bool((scale == 1).all() and not background.any())
+    return Transform(vectors[0], vectors[1], vectors[2][:, : None if offset.any() else 0].copy(), is_identity)
+
+
+@lru_cache(maxsize=16)
+def scaling(scale: float, input_dim: int, dtype: np.dtype) -> Transform:
+    """Return the transform of X by a number alone. Most calls have the same, so it is kept."""
+    with np.errstate(over="ignore"):
+        factor = padded_row(np.full(input_dim, scale), dtype)
+    return Transform(factor, np.zeros_like(factor), np.zeros((1, 0), dtype), scale == 1)
+
+
+def padded_row(row: NDArray, dtype: DTypeLike) -> NDArray:
+    """Return a row of features in a dtype, padded with zeros to whole masks: (1, features)."""
+    padded = np.zeros((1, whole_masks(row.size)), dtype)
+    padded[0, : row.size] = row
+    return padded
+
+
+def backgrounds_of(X: NDArray) -> NDArray[np.float64] | None:
+    """Return the background of each feature, (features,), NaN where there is none; or None without any.
+
+    A feature's background is its most frequent number in a sample of the rows, if it is frequent enough to be worth
+    leaving out. If a third of X is zero, zero is the background. A few rows are not looked at, for that takes longer
+    than to train on them.
+    """
+    if len(X) < LEAST_ROWS:
+        return None
+    sample = X[np.linspace(0, len(X) - 1, SAMPLED_ROWS).astype(np.int64)]
+    zeros = (sample == 0).sum(axis=0)
+    most, frequent = np.ones_like(zeros), sample[0]
+    if 3 * zeros.sum() < sample.size:
+        sample = np.sort(sample.T.copy(), axis=1).T.copy()  # numbers side by side are sorted much faster
+        run = np.ones_like(zeros)
+        frequent = sample[0]
+        for row, before in zip(sample[1:], sample[:-1], strict=True):
+            run = np.where(row == before, run + 1, 1)
+            frequent, most = np.where(run > most, row, frequent), np.maximum(run, most)
+    if most.sum() - zeros.sum() < LEAST_GAIN * sample.size:
+        frequent, most = np.zeros_like(frequent), zeros
+    return np.where(most >= LEAST_SHARE * SAMPLED_ROWS, frequent, np.nan)
+
+
+def is_subnormal(transform: Transform) -> bool:
+    """Return whether a factor is so small that the kernels would take it for zero."""
+    if transform.is_identity:
+        return False
+    factor = np.abs(transform.factor)
+    return bool(((factor > 0) & (factor < np.finfo(factor.dtype).smallest_normal)).any())
+
+
+def unchanged(transform: Transform) -> Transform:
+    """Return the transform of rows that have been multiplied already: the offset alone is left."""
+    zeros = np.zeros_like(transform.background)
+    return Transform(zeros + 1, zeros, transform.offset, True)
+
+
+def reads_in_place(transform: Transform, X: NDArray) -> bool:
+    """Return whether one factor can multiply the products instead of X, without a sum that overflows before."""
+    if transform.is_identity or X.dtype != np.uint8:
+        return transform.is_identity
+    factor = transform.factor[0, : X.shape[1]]
+    return bool((factor == factor[0]).all()) and not transform.background.any()
