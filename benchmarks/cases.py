@@ -25,6 +25,8 @@ class Case:
         columns, and random labels.
     num_classes : int
         The classes. MNIST has ten; for any other number the labels are random.
+    optimizer : {"sgd", "nesterov", "adamw"}
+        What changes the weights of the network.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Case:
     lr: float = 0.02
     evaluation: bool = False
     num_classes: int = NUM_CLASSES
+    optimizer: str = "sgd"
 
     @property
     def dtype(self) -> str:
@@ -75,7 +78,9 @@ class Case:
             y = generator.integers(self.num_classes, size=rows)
         sizes = (self.input_dim, *([self.hidden_dim] if self.hidden_dim else []), self.num_classes)
         raw = pixels if self.pixels == "uint8" else None
-        return Work(X, y, start_weights(*sizes, dtype=X.dtype), raw, self.lr, self.batch, self.evaluation)
+        return Work(
+            X, y, start_weights(*sizes, dtype=X.dtype), raw, self.lr, self.batch, self.evaluation, self.optimizer
+        )
 
     def operations(self, rows: int) -> int:
         """Return the floating-point operations of the dense arithmetic in a run with a number of rows."""
@@ -91,6 +96,8 @@ CASES = (
     Case("nn-400-uint8", 5, 7, hidden_dim=400, pixels="uint8"),
     Case("nn-400-dense", 1.9, 2.2, hidden_dim=400, pixels="dense", lr=0.0003),
     Case("nn-400-float64", 4, 5.5, hidden_dim=400, pixels="float64"),
+    Case("nn-400-nesterov", 4, 5, hidden_dim=400, lr=0.002, optimizer="nesterov"),
+    Case("nn-400-adamw", 4, 5, hidden_dim=400, lr=0.00001, optimizer="adamw"),
     Case("nn-400-classes-1000", 2.5, 3, hidden_dim=400, num_classes=1000),
     Case("softmax", 3.5, 5),
     Case("softmax-uint8", 5, 8, pixels="uint8"),

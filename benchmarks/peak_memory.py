@@ -29,7 +29,8 @@ def peak_memory(implementation: type[Implementation], X: NDArray, work: "Work") 
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "work.npz")
         weights = {f"W{number}": W for number, W in enumerate(work.start)}
-        np.savez(path, X=X, y=work.y, lr=work.lr, batch=work.batch, evaluation=work.evaluation, **weights)
+        settings = {name: getattr(work, name) for name in ("y", "lr", "batch", "evaluation", "optimizer")}
+        np.savez(path, X=X, **settings, **weights)
         command = [sys.executable, __file__, implementation.__module__, implementation.__name__, path]
         return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
@@ -39,8 +40,9 @@ def do(module: str, name: str, path: str) -> None:
     with np.load(path) as file:
         X, y, lr, batch = file["X"], file["y"], file["lr"].item(), file["batch"].item()
         start = [file[key] for key in sorted(file.files) if key.startswith("W")]
-        evaluation = file["evaluation"].item()
+        evaluation, optimizer = file["evaluation"].item(), str(file["optimizer"])
     side = getattr(importlib.import_module(module), name)(X, y, start, lr, batch)
+    side.optimizer = optimizer
     side.reset()
     side.evaluate() if evaluation else side.epoch()
     # The ru_maxrss of getrusage would be wrong: there a process begins with the peak of the process that started it.

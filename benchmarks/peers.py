@@ -29,7 +29,7 @@ from fastml.roofline import Roofline
 def peers_of(case: Case, found: list[type[Implementation]]) -> list[type[Implementation]]:
     """Return the implementations that take part in a case."""
     able = [each for each in found if each.evaluate or not case.evaluation]
-    able = [each for each in able if case.num_classes <= each.most_classes]
+    able = [each for each in able if case.num_classes <= each.most_classes and case.optimizer in each.optimizers]
     return able if case.all_peers else [each for each in able if each in (Fastml, NumPy)]
 
 

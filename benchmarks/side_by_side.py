@@ -39,6 +39,7 @@ class Work:
     lr: float = 0.0
     batch: int = 100
     evaluation: bool = False
+    optimizer: str = "sgd"
 
     def X_for(self, implementation: type[Implementation]) -> NDArray:
         """Return X as an implementation reads it."""
@@ -46,7 +47,9 @@ class Work:
 
     def side(self, implementation: type[Implementation], rows: int | None = None) -> Implementation:
         """Return an implementation that has this work, or the first rows of it, to do."""
-        return implementation(self.X_for(implementation)[:rows], self.y[:rows], self.start, self.lr, self.batch)
+        side = implementation(self.X_for(implementation)[:rows], self.y[:rows], self.start, self.lr, self.batch)
+        side.optimizer = self.optimizer
+        return side
 
     def run(self, side: Implementation) -> tuple[float, list]:
         """Run a side on the start weights; return the seconds, and the evaluation or the change of the weights."""

@@ -19,6 +19,10 @@ class Implementation:
         The most classes that it can tell apart.
     reads_uint8 : bool
         Whether X may be uint8, with pixels from 0 to 255; the others get it in [0, 1].
+    optimizers : tuple of str
+        The optimizers that it can use for the network: "sgd", "nesterov" (momentum 0.9), "adamw" (decay 0.1).
+    optimizer : str
+        The one that it uses; each epoch begins with a new state.
     has_biases : bool
         Whether it also learns biases, so that its results differ from those of the others after the first step.
     """
@@ -29,6 +33,8 @@ class Implementation:
     most_classes: ClassVar[int] = sys.maxsize
     reads_uint8: ClassVar[bool] = False
     has_biases: ClassVar[bool] = False
+    optimizers: ClassVar[tuple[str, ...]] = ("sgd",)
+    optimizer: str = "sgd"
 
     def __init__(self, X: NDArray, y: NDArray, start: list[NDArray], lr: float, batch: int) -> None:
         self.X, self.y, self.start, self.lr, self.batch = X, y, start, lr, batch

@@ -11,10 +11,13 @@ class NumPy(Implementation):
 
     name = "NumPy"
     version = np.__version__
+    optimizers = tuple(numpy_epochs.OPTIMIZERS)
 
     def epoch(self):
-        function = numpy_epochs.nn_epoch if len(self.start) == 2 else numpy_epochs.softmax_regression_epoch
-        function(self.X, self.y, *self.weights, lr=self.lr, batch=self.batch)
+        if len(self.start) == 2:
+            numpy_epochs.nn_epoch(self.X, self.y, *self.weights, self.lr, self.batch, self.optimizer)
+        else:
+            numpy_epochs.softmax_regression_epoch(self.X, self.y, *self.weights, self.lr, self.batch)
 
     def evaluate(self):
         return numpy_epochs.evaluate(self.X, self.y, *self.weights)

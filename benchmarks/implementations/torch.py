@@ -49,15 +49,20 @@ class ByHand(Torch):
 
 
 class Autograd(Torch):
-    """The usual way: cross_entropy, backward, and torch.optim.SGD."""
+    """The usual way: cross_entropy, backward, and an optimizer of torch.optim."""
 
     name = "PyTorch, autograd"
+    optimizers = ("sgd", "nesterov", "adamw")
 
     def reset(self):
         self.weights = [torch.tensor(W, requires_grad=True) for W in self.start]
 
     def epoch(self):
-        optimizer = torch.optim.SGD(self.weights, self.lr)
+        if self.optimizer == "adamw":
+            optimizer = torch.optim.AdamW(self.weights, self.lr, weight_decay=0.1)
+        else:
+            momentum = {"momentum": 0.9, "nesterov": True} if self.optimizer == "nesterov" else {}
+            optimizer = torch.optim.SGD(self.weights, self.lr, **momentum)
         for rows, labels in self.batches():
             hidden = (rows @ self.weights[0]).relu() if len(self.weights) == 2 else rows
             loss = torch.nn.functional.cross_entropy(hidden @ self.weights[-1], labels, reduction="sum") / self.batch

@@ -62,3 +62,26 @@ class Densities:
 
     def time_epoch(self, *case):
         self.run()
+
+
+class Options:
+    """What an option adds to an epoch of the network with 400 hidden units."""
+
+    params = [
+        "none",
+        "biases",
+        "l2",
+        "weights of examples",
+        "nesterov",
+        "adamw",
+        "pixels with a scale",
+        "pixels with scale and shift",
+        "floats normalised before",
+    ]
+    param_names = ("option",)
+
+    def setup(self, option):
+        self.run = problems.epoch_with(option)
+
+    def time_epoch(self, option):
+        self.run()

@@ -89,13 +89,14 @@ class Weights:
         self.weights = problems.start_weights(inputs, 400, problems.NUM_CLASSES, dtype="float32")
         with problems.skipping_older_commits():
             from fastml.kernels.network import Network
+            from fastml.kernels.panels import Arrays
 
-            self.model = Network
-            self.kernels = Network(*self.weights)
-            self.kernels.unpack(*self.weights)
+            self.model, self.layers = Network, tuple(Arrays(W, None) for W in self.weights)
+            self.kernels = Network(self.layers, 1)
+            self.kernels.unpack()
 
     def time_pack(self, inputs):
-        self.model(*self.weights)
+        self.model(self.layers, 1)
 
     def time_unpack(self, inputs):
-        self.kernels.unpack(*self.weights)
+        self.kernels.unpack()

@@ -134,3 +134,24 @@ def dense_operations(rows: int, input_dim: int, hidden_dim: int, num_classes: in
 def operations(hidden_dim: int) -> int:
     """Return the floating-point operations of an epoch's products on MNIST, zeros included."""
     return dense_operations(len(mnist()[0]), INPUT_DIM, hidden_dim, NUM_CLASSES)
+
+
+def epoch_with(option: str) -> Callable[[], None]:
+    """Return an epoch of the network with 400 hidden units and one option; it has run once."""
+    X, y = images("uint8" if option.startswith("pixels") else "float32"), mnist()[1]
+    W1, W2 = start_weights(INPUT_DIM, 400, NUM_CLASSES, dtype="float32")
+    if option == "floats normalised before":
+        X = (X - np.float32(0.1307)) / np.float32(0.3081)
+    with skipping_older_commits():
+        options = {
+            "biases": lambda: {"b1": np.zeros(400, np.float32), "b2": np.zeros(NUM_CLASSES, np.float32)},
+            "l2": lambda: {"l2": 0.01},
+            "weights of examples": lambda: {"sample_weight": np.linspace(0.5, 1.5, len(X))},
+            "nesterov": lambda: {"optimizer": fastml.Momentum()},
+            "adamw": lambda: {"optimizer": fastml.AdamW()},
+            "pixels with a scale": lambda: {"scale": 1 / 255},
+            "pixels with scale and shift": lambda: {"scale": 1 / 255 / 0.3081, "shift": 255 * 0.1307},
+        }
+        run = functools.partial(fastml.nn_epoch, X, y, W1, W2, 0.0, 100, **options.get(option, dict)())
+        run()
+    return run

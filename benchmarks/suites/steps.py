@@ -14,15 +14,16 @@ from fastml.kernels import input, layer, loss, pattern
 from fastml.kernels.batches import Descent
 from fastml.kernels.compile import forks
 from fastml.kernels.input import Examples
-from fastml.kernels.layer import Dots
-from fastml.kernels.loss import BAND, Verdicts, empty_verdicts
+from fastml.kernels.layer import Dots, Outer
+from fastml.kernels.loss import BAND, Logits, Verdicts, empty_verdicts
 from fastml.kernels.network import Network
-from fastml.kernels.panels import ROWS, columns_of
+from fastml.kernels.panels import ROWS, Arrays, columns_of, feature_groups
 from fastml.kernels.pattern import groups_of, own_lists
 from fastml.kernels.simd import vectors
 from fastml.kernels.softmax_regression import SoftmaxRegression, features_of
 from fastml.kernels.team import Tiles, Worker
-from fastml.kernels.update import Update
+from fastml.kernels.update import Sgd, Update
+from fastml.transforms import transform_of
 
 from . import problems
 
@@ -43,39 +44,40 @@ def examples_of(X: NDArray, scale: float) -> Examples:
     """Return the first images as the examples of a slice; X is read-only, as the kernels expect it."""
     X, labels = X[:BATCH].view(), problems.mnist()[1][:BATCH].astype(np.int64)
     X.flags.writeable = False
-    return Examples(X, np.arange(BATCH), labels, np.float32(scale), problems.INPUT_DIM)
+    transform = transform_of(X, scale, 0.0, np.float32, None)
+    return Examples(X, np.arange(BATCH), labels, np.zeros(0, np.float32), transform, problems.INPUT_DIM)
 
 
 def after_a_batch(model: Callable, hidden_dim: int) -> tuple:
     """Return a batch, and the weights and the memory of a model that has learned the batch at a rate of 0."""
-    kernels, zero = model(*problems.weights(hidden_dim)), np.float32(0)
+    kernels = model(tuple(Arrays(W, None) for W in problems.weights(hidden_dim)))
+    update = Update(Sgd(np.zeros((1, 1), np.float32)), 0, (), True, True)
     floats = examples_of(problems.images("float32"), 1)
     floats = floats._replace(X=kernels.as_read(floats.X))
     verdicts = empty_verdicts(0, problems.NUM_CLASSES, kernels.dtype)
-    kernels.reserve(BATCH, 1, True)
+    kernels.reserve(BATCH, update)
     with forks.parallel_lock:
-        kernels.learn(floats, Descent(BATCH, zero, zero), verdicts, 1)
+        kernels.learn(floats, Descent(BATCH, update.rule, (), np.zeros(1, np.int64)), verdicts, 1)
     pixels, worker = examples_of(problems.mnist()[0], 1 / 255), Worker(kernels.memory.team, 0, 1)
-    return Batch(floats, pixels, Update(zero, True, True), verdicts, worker), kernels.weights, kernels.memory
+    return Batch(floats, pixels, update, verdicts, worker), kernels.weights, kernels.memory
 
 
 def network_batch() -> tuple:
     """Return what the steps of the network take."""
-    return after_a_batch(Network, HIDDEN_DIM)
+    return after_a_batch(lambda layers: Network(layers, 1), HIDDEN_DIM)
 
 
 def softmax_regression_batch() -> tuple:
     """Return what the steps of softmax regression take."""
-    return after_a_batch(SoftmaxRegression, 0)
+    return after_a_batch(lambda layers: SoftmaxRegression(layers, 1, False), 0)
 
 
 def pack(batch, layers, memory):
-    input.read(batch.pixels, 0, BATCH, memory.X[0])
+    input.read(batch.pixels, 0, BATCH, memory.X[0], own_lists(memory.lists, batch.worker, 0).masks)
 
 
 def mark(batch, layers, memory):
-    block = input.read(batch.floats, 0, BATCH, memory.X[0])
-    input.mark(block, own_lists(memory.lists, batch.worker, 0).masks)
+    input.read(batch.floats, 0, BATCH, memory.X[0], own_lists(memory.lists, batch.worker, 0).masks)
 
 
 def list_features(batch, layers, memory):
@@ -84,10 +86,10 @@ def list_features(batch, layers, memory):
 
 def forward(batch, layers, memory):
     examples, lists = batch.floats, own_lists(memory.lists, batch.worker, 0)
-    block = input.read(examples, 0, BATCH, memory.X[0])
+    block = input.read(examples, 0, BATCH, memory.X[0], lists.masks[:0])
     ahead = input.ahead_of(examples, BATCH, BATCH, 1, memory.position[0])
     for p in range(layers.first.weights.shape[0]):
-        layer.forward(layers.first, Tiles(p, 0, groups_of(BATCH)), block.X, lists, True, memory.hidden[p], ahead)
+        layer.forward(layers.first, Tiles(p, 0, groups_of(BATCH)), block, lists, True, memory.hidden[p], ahead)
 
 
 def logits(batch, layers, memory):
@@ -98,13 +100,13 @@ def logits(batch, layers, memory):
 
 
 def make_dlogits(batch, layers, memory):
-    labels, order = batch.floats.labels, own_lists(memory.lists, batch.worker, 0).order
-    partial, dlogits = memory.partial[0], memory.dlogits[0]
-    loss.make_dlogits((partial, dlogits), 1, labels, order, layers.num_classes, batch.verdicts, batch.worker)
+    logits = Logits(False, layers.bias.weights[0], memory.partial[0], memory.factor, memory.dlogits[0])
+    targets = loss.targets_of(batch.floats, 0, BATCH, own_lists(memory.lists, batch.worker, 0).order)
+    loss.make_dlogits(logits, targets, layers.num_classes, batch.verdicts, batch.worker)
 
 
 def list_rows(batch, layers, memory):
-    groups = layers.first.weights.shape[1] // ROWS
+    groups = feature_groups(layers.first)
     pattern.list_rows(BATCH, groups, own_lists(memory.lists, batch.worker, 0), True)
 
 
@@ -117,18 +119,19 @@ def backward(batch, layers, memory):
 
 def logits_gradient(batch, layers, memory):
     last, identity = layers.last, memory.identity
+    outer = Outer(memory.factor, memory.sums[0], memory.none)
     for p in range(last.weights.shape[0]):
         dots = Dots(memory.hidden[p], identity[:BATCH], identity[:0], 1)
-        layer.logits_gradient(last, p, dots, memory.dlogits[0], (0, columns_of(last, p)), batch.update)
+        layer.logits_gradient(last, p, dots, memory.dlogits[0], outer, (0, columns_of(last, p)), batch.update)
 
 
 def gradient(batch, layers, memory):
     examples, lists = batch.floats, own_lists(memory.lists, batch.worker, 0)
-    block = input.read(examples, 0, BATCH, memory.X[0])
+    block = input.read(examples, 0, BATCH, memory.X[0], lists.masks[:0])
     ahead = input.ahead_of(examples, BATCH, BATCH, 1, memory.position[0])
-    groups = layers.first.weights.shape[1] // ROWS
+    groups = feature_groups(layers.first)
     for p in range(layers.first.weights.shape[0]):
-        layer.gradient(layers.first, Tiles(p, 0, groups), block.X, lists, memory.dhidden[0], batch.update, ahead)
+        layer.gradient(layers.first, Tiles(p, 0, groups), block, lists, memory.dhidden[0], batch.update, ahead)
 
 
 def exp_of_pixels(batch, layers, memory):
@@ -148,4 +151,5 @@ def logits_of_few_classes(batch, weights, memory):
 def logits_gradient_of_few_classes(batch, weights, memory):
     examples, features = batch.floats, features_of(weights, 0, weights.parts)
     dots = Dots(examples.X, examples.rows, examples.rows[:0], 2)
-    layer.logits_gradient(weights.theta, 0, dots, memory.dlogits[0], features, batch.update)
+    outer = Outer(examples.transform.factor[0, 0], memory.sums[0], examples.transform.offset)
+    layer.logits_gradient(weights.theta, 0, dots, memory.dlogits[0], outer, features, batch.update)
