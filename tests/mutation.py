@@ -71,7 +71,6 @@ TESTS = {
     "kernels/loss.py": [REGRESSION, NETWORK, SHARED],
     "kernels/update.py": [OPTIONS, NETWORK, REGRESSION, SHARED],
     "kernels/simd/change.py": [["tests/test_simd.py"], OPTIONS],
-    "kernels/simd/lanes.py": [["tests/test_simd.py"], OPTIONS],
     "kernels/layer.py": [NETWORK, REGRESSION, SHARED],
     "kernels/batches.py": [BOTH, SHARED],
     "kernels/network.py": [NETWORK, SHARED],
