@@ -30,7 +30,7 @@ class Optimizer:
 
     rule: ClassVar[type[Rule]]
     state_names: ClassVar[tuple[str, ...]] = ()
-    state: dict[str, dict[str, NDArray]] = field(default_factory=dict, repr=False)
+    state: dict[str, dict[str, NDArray]] = field(default_factory=dict, repr=False, compare=False)
     steps: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64), repr=False, compare=False)
 
     def check(self) -> None:

@@ -179,7 +179,9 @@ class Run:
         if settings.shuffle:
             order = epoch_order(self.train_set.X, settings.seed, epoch)
             if self.valid_rows is not None:
-                order = order[~np.isin(order, self.valid_rows)]
+                trained_on = np.ones(len(order), bool)
+                trained_on[self.valid_rows] = False
+                order = order[trained_on[order]]
         lr = scheduled_lr(settings.schedule, settings.options.lr, epoch, settings.epochs, settings.warmup_epochs)
         while self.row < self.num_examples:
             with suppress(CheckpointDue):

@@ -6,11 +6,14 @@ exception there: a callback swallows the exception, or a kernel stays half compi
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 # The calls of `apart` that threads wait for, by the waiting thread.
 waiting: dict[int, "Call"] = {}
+# The calls whose thread may not have ended yet, by the number that the system gave to the thread.
+ending: dict[int, "Call"] = {}
 
 
 class Call:
@@ -29,6 +32,7 @@ class Call:
         return self
 
     def _run(self) -> None:
+        ending[threading.get_native_id()] = self
         try:
             self.outcome = self.function(*self.arguments), None
         except BaseException as error:
@@ -55,6 +59,19 @@ class Call:
                 self._wait()
 
 
+def wait_for_ends() -> None:
+    """Wait for the threads of calls that have returned to end, on Linux, for a second at most.
+
+    At its end, a thread unwinds its stack under a lock of the C library, which has much to do after a compilation. A
+    process that is forked then would inherit the lock as taken.
+    """
+    limit = time.monotonic() + 1
+    for number in [number for number, call in ending.items() if call.outcome is not None]:
+        while os.path.exists(f"/proc/self/task/{number}") and time.monotonic() < limit:
+            time.sleep(0.0002)
+        ending.pop(number, None)
+
+
 class LostInFork(Exception):
     """A forked process does not have the thread of a call."""
 
@@ -75,6 +92,7 @@ def _lose_calls() -> None:
     """In a forked process: end the call that its only thread waits for, and forget those of other threads."""
     call = waiting.get(threading.get_ident())
     waiting.clear()
+    ending.clear()
     if call is not None:
         waiting[threading.get_ident()] = call
         call.outcome = call.outcome or (None, LostInFork())

@@ -74,7 +74,7 @@ def backgrounds_of(X: NDArray) -> NDArray[np.float64] | None:
             frequent, most = np.where(run > most, row, frequent), np.maximum(run, most)
     if most.sum() - zeros.sum() < LEAST_GAIN * sample.size:
         frequent, most = np.zeros_like(frequent), zeros
-    return np.where(most >= LEAST_SHARE * SAMPLED_ROWS, frequent, np.nan)
+    return np.where((most >= LEAST_SHARE * SAMPLED_ROWS) & np.isfinite(frequent), frequent, np.nan)
 
 
 def is_subnormal(transform: Transform) -> bool:

@@ -16,6 +16,7 @@ from fastml.cli.evaluate import format_matrix
 from fastml.cli.progress import CompileNotice, progress_bar
 from fastml.datasets import load_mnist, write_idx
 from fastml.history import table_head
+from fastml.optimizers import AdamW
 from fastml.weights import load_weights, save_weights
 
 NUM_EXAMPLES, NUM_CLASSES = 300, 3
@@ -94,6 +95,39 @@ def test_train_prints_what_the_library_trains_and_saves_its_weights(capsys, tmp_
     assert (weights.scale, weights.shift) == (1 / 255, 0)
     for W, expected in zip(weights, history.weights, strict=True):
         np.testing.assert_array_equal(W, expected, strict=True)
+
+
+@pytest.mark.parametrize("model", ["nn", "softmax"])
+def test_train_with_options_saves_weights_that_evaluate_takes(capsys, tmp_path, data, model):
+    saved = tmp_path / "weights.npz"
+    argv = ["train", "--model", model, "--hidden", "8", "--epochs", "2", "--batch", "7", "--lr", "0.01", "--data", data]
+    argv += ["--optimizer", "adamw", "--decay", "0.1", "--bias", "--standardize", "--l2", "0.1", "--warmup", "1"]
+    assert main([*argv, "--save", str(saved)]) == 0
+    *_, last, _ = capsys.readouterr().out.splitlines()
+    weights, settings = load_weights(saved)
+    assert settings["optimizer"] == repr(AdamW(decay=0.1))
+    assert set(weights.biases) == ({"b1", "b2"} if model == "nn" else {"bias"})
+    assert weights.scale.shape == weights.shift.shape == (len(weights[0]),)
+    _, (X, y) = load_mnist(data, raw=True)
+    loss, err = evaluate(X, y, *weights, **weights.keywords)
+    assert f"{loss:.5f}" in last
+    assert main(["evaluate", str(saved), "--data", data]) == 0
+    assert f"test loss {loss:.5f}, test error {err:.2%}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("more", "match"),
+    [
+        (["--momentum", "0.5"], "--momentum needs --optimizer momentum or nesterov, got sgd"),
+        (["--optimizer", "nesterov", "--decay", "0.1"], "--decay needs --optimizer adamw, got nesterov"),
+        (["--optimizer", "momentum", "--momentum", "1"], "momentum must lie in [0, 1), got 1.0"),
+        (["--optimizer", "adamw", "--decay", "-1"], "decay must be at least 0"),
+        (["--l2", "-1"], "l2 must be at least 0"),
+    ],
+)
+def test_train_refuses_options_that_do_not_fit(capsys, data, more, match):
+    assert main(["train", "--data", data, "--hidden", "8", *more]) == 2
+    assert match in capsys.readouterr().err
 
 
 def test_evaluate_prints_loss_error_and_confusion_matrix(capsys, tmp_path, data, weights_file):

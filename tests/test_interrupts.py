@@ -11,6 +11,8 @@ from tests import bits
 from tests.problems import EPOCHS, make_problem
 
 pytestmark = [
+    # An interrupt in a destructor is one that Python itself reports and ignores.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.skipif(os.name != "posix", reason="has no interval timer"),
     pytest.mark.usefixtures("one_batch_a_slice"),
 ]

@@ -36,6 +36,23 @@ def test_a_feature_of_many_values_has_no_background():
     assert not np.isnan(np.delete(found, 7)).any()
 
 
+def test_what_is_not_finite_is_no_background():
+    X = normalised().X
+    X[:, 3], X[:, 4] = np.inf, np.nan
+    assert np.isnan(transforms.backgrounds_of(X)[3:5]).all()
+
+
+@pytest.mark.parametrize("x_dtype", ["uint8", "bool", "int16", "float64"])
+def test_inverted_images_have_a_background(x_dtype):
+    X = make_problem(1200, 40, 1, 2, 1, dtype="uint8", density=0.1).X
+    X = X == 0 if x_dtype == "bool" else (255 - X).astype(x_dtype)
+    np.testing.assert_array_equal(transforms.backgrounds_of(X), np.full(40, X.max()))
+    weights = make_problem(1, 40, 5, 3, 1).weights("nn", "float64")
+    np.testing.assert_allclose(
+        fastml.predict_proba(X, *weights, scale=0.01), fastml.predict_proba(X * 0.01, *weights), rtol=1e-10
+    )
+
+
 @pytest.mark.parametrize(
     "X",
     [
