@@ -12,8 +12,6 @@ from typing import Any
 
 # The calls of `apart` that threads wait for, by the waiting thread.
 waiting: dict[int, "Call"] = {}
-# The calls whose thread may not have ended yet, by the number that the system gave to the thread.
-ending: dict[int, "Call"] = {}
 
 
 class Call:
@@ -23,6 +21,7 @@ class Call:
         self.function, self.arguments = function, arguments
         # What the function returned and None, or None and what it raised.
         self.outcome: tuple[Any, BaseException | None] | None = None
+        self.number = 0  # of the thread, as the system counts
         self.done = threading.Lock()
         self.done.acquire()
 
@@ -32,7 +31,7 @@ class Call:
         return self
 
     def _run(self) -> None:
-        ending[threading.get_native_id()] = self
+        self.number = threading.get_native_id()
         try:
             self.outcome = self.function(*self.arguments), None
         except BaseException as error:
@@ -45,10 +44,22 @@ class Call:
         An exception from the handler of a signal is raised at the end of the call, too.
         """
         self._wait()
+        self._wait_for_end()
         value, error = self.outcome
         if error is not None:
             raise error
         return value
+
+    def _wait_for_end(self) -> None:
+        """Wait for the thread itself to end, on Linux, for a second at most.
+
+        At its end, a thread unwinds its stack under a lock of the C library, which has much to do after a compilation.
+        A process that is forked then would inherit the lock as taken. Whoever compiles holds the lock that forks wait
+        for.
+        """
+        limit = time.monotonic() + 1
+        while os.path.exists(f"/proc/self/task/{self.number}") and time.monotonic() < limit:
+            time.sleep(0.0002)
 
     def _wait(self) -> None:
         try:
@@ -57,19 +68,6 @@ class Call:
         finally:
             if self.outcome is None:
                 self._wait()
-
-
-def wait_for_ends() -> None:
-    """Wait for the threads of calls that have returned to end, on Linux, for a second at most.
-
-    At its end, a thread unwinds its stack under a lock of the C library, which has much to do after a compilation. A
-    process that is forked then would inherit the lock as taken.
-    """
-    limit = time.monotonic() + 1
-    for number in [number for number, call in ending.items() if call.outcome is not None]:
-        while os.path.exists(f"/proc/self/task/{number}") and time.monotonic() < limit:
-            time.sleep(0.0002)
-        ending.pop(number, None)
 
 
 class LostInFork(Exception):
@@ -92,7 +90,6 @@ def _lose_calls() -> None:
     """In a forked process: end the call that its only thread waits for, and forget those of other threads."""
     call = waiting.get(threading.get_ident())
     waiting.clear()
-    ending.clear()
     if call is not None:
         waiting[threading.get_ident()] = call
         call.outcome = call.outcome or (None, LostInFork())

@@ -199,8 +199,14 @@ def test_a_fork_waits_for_a_compilation(tmp_path, call):
 def fork(call, directory):
     """In a process of its own: fork in the middle of a first call by another thread; the child compiles, too."""
     begun = threading.Event()
+
+    def call_and_stay():
+        all_calls(bits.Path(directory))[call]()
+        # Any thread that ends at the moment of a fork can leave the child with a lock of the C library taken.
+        threading.Event().wait()
+
     with event.install_listener("numba:compile", AtCompilation(begun.set)):
-        threading.Thread(target=all_calls(bits.Path(directory))[call]).start()
+        threading.Thread(target=call_and_stay, daemon=True).start()
         begun.wait()
         child = os.fork()
         if child == 0:

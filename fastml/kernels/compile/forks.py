@@ -8,7 +8,7 @@ from functools import cache
 import numba
 from numba.core.compiler_lock import global_compiler_lock
 
-from fastml.threads import apart, wait_for_ends, waiting
+from fastml.threads import apart, waiting
 
 # Held while a kernel runs, and while what it needs is compiled. The workqueue layer aborts the process when two Python
 # threads enter it at once; on other layers two kernels at once only compete for the same cores. The lock is reentrant:
@@ -20,7 +20,6 @@ is_forked = False
 def _wait_for_kernels() -> None:
     parallel_lock.acquire()
     global_compiler_lock.acquire()
-    wait_for_ends()
 
 
 def _go_on() -> None:

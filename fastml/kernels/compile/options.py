@@ -7,6 +7,7 @@ from functools import partial
 import numba
 from numba.core.compiler_lock import global_compiler_lock
 
+from fastml.kernels.compile import forks
 from fastml.kernels.compile.cache import KernelCache
 from fastml.threads import apart
 
@@ -84,5 +85,11 @@ def cached(dispatcher: Callable) -> Callable:
 
 
 def compile_apart(compile: Callable, signature: tuple) -> Callable:
-    """Compile for a signature where no handler of a signal runs, unless this thread is in a compilation already."""
-    return compile(signature) if global_compiler_lock.is_locked() else apart(compile, signature)
+    """Compile for a signature where no handler of a signal runs, unless this thread is in a compilation already.
+
+    Forks wait until the thread that compiles has ended.
+    """
+    if global_compiler_lock.is_locked():
+        return compile(signature)
+    with forks.parallel_lock:
+        return apart(compile, signature)
