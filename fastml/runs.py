@@ -141,6 +141,7 @@ class Run:
             "deform": settings.deform,
             "validation_fraction": settings.validation_fraction,
             "restore_best": settings.restore_best,
+            "min_delta": settings.min_delta,
         }
 
     def train(self, verbose: bool, callback: Callback | None) -> History:

@@ -54,8 +54,8 @@ class Call:
         """Wait for the thread itself to end, on Linux, for a second at most.
 
         At its end, a thread unwinds its stack under a lock of the C library, which has much to do after a compilation.
-        A process that is forked then would inherit the lock as taken. Whoever compiles holds the lock that forks wait
-        for.
+        A process that is forked then would inherit the lock as taken. A thread that waits for a compilation holds the
+        lock that forks wait for.
         """
         limit = time.monotonic() + 1
         while os.path.exists(f"/proc/self/task/{self.number}") and time.monotonic() < limit:
