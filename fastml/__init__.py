@@ -1,5 +1,6 @@
 """Train and evaluate softmax regression and a two-layer ReLU network on the CPU, with compiled kernels."""
 
+from fastml.advice import FastmlWarning
 from fastml.datasets import load_mnist, parse_mnist
 from fastml.epochs import nn_epoch, softmax_regression_epoch
 from fastml.evaluation import evaluate, loss_err, predict, predict_proba, softmax_loss
@@ -12,6 +13,7 @@ from fastml.weights import Weights, load_weights, save_weights
 __all__ = [
     "SGD",
     "AdamW",
+    "FastmlWarning",
     "History",
     "Momentum",
     "Weights",

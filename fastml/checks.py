@@ -202,7 +202,12 @@ def check_weights(**weights: NDArray) -> None:
     outputs, dtype, before = None, None, None
     for name, W in weights.items():
         if not isinstance(W, np.ndarray):
-            raise TypeError(f"{name} must be a NumPy array, got {type(W).__name__}")
+            hint = ""
+            if isinstance(W, list | tuple):
+                hint = "; pass its arrays one by one, as *weights does"
+            elif hasattr(W, "weights"):
+                hint = "; pass its weights"
+            raise TypeError(f"{name} must be a NumPy array, got {type(W).__name__}{hint}")
         check_unmasked(name, W)
         if W.dtype.kind != "f" or W.dtype.itemsize not in (4, 8):
             raise TypeError(f"{name} must be float32 or float64, got {describe(W)}")

@@ -18,6 +18,7 @@ from fastml.models import Parameters, parameters_of
 from fastml.options import Progress
 from fastml.slices import Rows, slices
 from fastml.transforms import reads_in_place, transform_of
+from fastml.weights import Weights
 
 # The most blocks of rows for each thread, and the most rows of given logits, that are evaluated at once. These limits
 # keep the memory of the verdicts to a few megabytes.
@@ -99,7 +100,7 @@ def loss_err(h: ArrayLike, y: ArrayLike) -> tuple[float, float]:
 def evaluate(
     X: ArrayLike,
     y: ArrayLike,
-    *weights: NDArray,
+    *weights: NDArray | Weights,
     bias: NDArray | None = None,
     b1: NDArray | None = None,
     b2: NDArray | None = None,
@@ -115,9 +116,9 @@ def evaluate(
         Examples, at least one, of the dtypes that `softmax_regression_epoch` takes.
     y : array_like of integers, shape (num_examples,)
         Labels in [0, num_classes).
-    *weights : ndarray of float32 or float64
+    *weights : ndarray of float32 or float64, or Weights
         ``theta`` of shape (input_dim, num_classes), or ``W1, W2`` of shapes (input_dim, hidden_dim) and (hidden_dim,
-        num_classes).
+        num_classes). Or one `Weights`, such as ``history.weights``, with their own biases, scale and shift.
     bias, b1, b2 : ndarray of the same dtype, optional
         The bias of theta, (num_classes,), or those of W1 and W2, (hidden_dim,) and (num_classes,).
     scale, shift : float or array_like, shape (input_dim,)
@@ -150,7 +151,7 @@ def evaluate(
 
 def predict(
     X: ArrayLike,
-    *weights: NDArray,
+    *weights: NDArray | Weights,
     bias: NDArray | None = None,
     b1: NDArray | None = None,
     b2: NDArray | None = None,
@@ -190,7 +191,7 @@ def predict(
 
 def predict_proba(
     X: ArrayLike,
-    *weights: NDArray,
+    *weights: NDArray | Weights,
     bias: NDArray | None = None,
     b1: NDArray | None = None,
     b2: NDArray | None = None,
@@ -222,7 +223,7 @@ def predict_proba(
     array([[0.25, 0.25, 0.25, 0.25]])
     """
     given = check_input(X, weights, {"bias": bias, "b1": b1, "b2": b2}, scale, shift)
-    dtype = weights[0].dtype.newbyteorder("=")
+    dtype = given.parameters.weights[0].dtype.newbyteorder("=")
     probabilities = np.empty((given.X.shape[0], given.parameters.num_classes), dtype)
     for start, verdicts in verdicts_of_model(given, None, probabilities=True):
         probabilities[start : start + len(verdicts.probabilities)] = verdicts.probabilities
@@ -241,12 +242,16 @@ class ModelInput(NamedTuple):
 
 def check_input(
     X: ArrayLike,
-    weights: tuple[NDArray, ...],
+    weights: tuple[NDArray | Weights, ...],
     biases: dict[str, NDArray | None],
     scale: float | ArrayLike,
     shift: float | ArrayLike,
 ) -> ModelInput:
-    """Check weights, biases, X, scale and shift."""
+    """Check weights, biases, X, scale and shift; one `Weights` brings its own biases, scale and shift."""
+    if len(weights) == 1 and isinstance(weights[0], Weights):
+        (model,) = weights
+        scale, shift = model.transform_beside(scale, shift)
+        weights, biases = tuple(model), model.biases_beside(biases)
     parameters = parameters_of(weights, biases)
     X = checks.check_features(X, parameters.weights[0].shape[0])
     return ModelInput(parameters, X, checks.check_scale(scale, X.shape[1]), checks.check_shift(shift, X.shape[1]))

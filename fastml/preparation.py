@@ -157,14 +157,10 @@ def check_start(weights: Sequence[NDArray] | None, model: Model) -> Weights | No
 
 def transform_of_start(start: Weights | None, settings: Settings) -> Settings:
     """Return settings with the scale and the shift of the weights to go on from; reject others beside them."""
-    if start is None or not (np.any(start.scale != 1.0) or np.any(start.shift)):
+    if start is None:
         return settings
-    for name, default in (("scale", 1.0), ("shift", 0.0)):
-        value, own = np.asarray(getattr(settings.options, name)), getattr(start, name)
-        if (value.ndim or value != default) and not np.array_equal(value, own):
-            raise ValueError(f"{name} is given, and weights have another of their own; leave {name} out")
-    options = replace(settings.options, scale=start.scale, shift=start.shift)
-    return settings._replace(options=options)
+    scale, shift = start.transform_beside(settings.options.scale, settings.options.shift)
+    return settings._replace(options=replace(settings.options, scale=scale, shift=shift))
 
 
 def standardized(settings: Settings, X: NDArray) -> Settings:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastml import checks
+from fastml import advice, checks
 from fastml.checkpoints import Checkpoint, CheckpointError, RunState, fingerprint
 from fastml.datasets import deform
 from fastml.epochs import EpochData, run_epoch
@@ -163,6 +163,8 @@ class Run:
             self.save()
             if verbose:
                 print(result, flush=True)
+            if epoch == 0:
+                advice.warn_of_raw_pixels(result.train_loss, self.train_set.y, self.advice_on_scale())
             if callback is not None and callback(self.history):
                 break
         for name, best in self.state.best.items():
@@ -261,9 +263,15 @@ class Run:
         for which, (loss, X) in sets.items():
             if loss is not None and not math.isfinite(loss):
                 reason = checks.first_not_finite(self.parameters.weights[0].dtype, **X) or (
-                    "the weights have grown without bound; a smaller lr (or X scaled to [0, 1]) may help"
+                    "the weights have grown without bound; a smaller lr may help. "
+                    + (self.advice_on_scale() or "So may X scaled to [0, 1]")
                 )
                 raise FloatingPointError(f"the {which} loss is {loss} after epoch {result.epoch}: {reason}")
+
+    def advice_on_scale(self) -> str | None:
+        """Return the advice to scale raw pixels, if the training set holds such and they have no scale."""
+        options = self.settings.options
+        return advice.scale_of_raw_pixels(self.train_set.X, options.scale, options.shift, "X_tr")
 
     def save(self) -> None:
         """Save the state if the run has a checkpoint."""

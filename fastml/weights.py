@@ -39,10 +39,12 @@ class Weights(tuple):
     >>> from fastml import predict
     >>> weights = Weights([np.eye(2)], {"bias": np.array([0.0, 3.0])}, scale=1 / 255)
     >>> X = np.array([[255, 0], [0, 255]], np.uint8)
-    >>> predict(X, *weights, **weights.keywords)
+    >>> predict(X, weights)
     array([1, 1])
-    >>> raw = weights.folded()
-    >>> predict(X, *raw, **raw.keywords)
+    >>> theta, bias = weights[0], weights.biases["bias"]
+    >>> predict(X, theta, bias=bias, scale=1 / 255)
+    array([1, 1])
+    >>> predict(X, weights.folded())
     array([1, 1])
     """
 
@@ -77,6 +79,28 @@ class Weights(tuple):
     def keywords(self) -> dict[str, Any]:
         """What `evaluate`, `predict`, `predict_proba` and the epoch functions take beside the weights."""
         return {**self.biases, "scale": self.scale, "shift": self.shift}
+
+    def transform_beside(
+        self, scale: float | ArrayLike, shift: float | ArrayLike
+    ) -> tuple[float | ArrayLike, float | ArrayLike]:
+        """Return the scale and the shift of the weights, or the given ones where the weights have none of their own.
+
+        A ValueError names a given one that differs from that of the weights.
+        """
+        if not (np.any(self.scale != 1.0) or np.any(self.shift)):
+            return scale, shift
+        for name, given, default in (("scale", scale, 1.0), ("shift", shift, 0.0)):
+            value = np.asarray(given)
+            if (value.ndim or value != default) and not np.array_equal(value, getattr(self, name)):
+                raise ValueError(f"{name} is given, and weights have another of their own; leave {name} out")
+        return self.scale, self.shift
+
+    def biases_beside(self, biases: Mapping[str, NDArray | None]) -> dict[str, NDArray]:
+        """Return the biases of the weights; a TypeError names a given one that is another array."""
+        for name, b in biases.items():
+            if b is not None and b is not self.biases.get(name):
+                raise TypeError(f"{name} is given beside Weights, which hold their own biases; leave {name} out")
+        return self.biases
 
     def folded(self) -> "Weights":
         """Return weights that take X as it is: scale and shift are multiplied into new arrays of the first layer."""

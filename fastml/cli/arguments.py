@@ -8,9 +8,6 @@ from types import ModuleType
 
 from fastml.files import check_destination
 
-# Scales raw pixels to [0, 1], so that the usual step sizes for such pixels are right.
-PIXEL_SCALE = 1 / 255
-
 
 def data_directory() -> argparse.ArgumentParser:
     """Return the parent parser of the commands that read a data set; it has the option --data."""

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastml.checks import first_not_finite
-from fastml.cli.arguments import PIXEL_SCALE, check_outputs, data_directory, name_ending
+from fastml.cli.arguments import check_outputs, data_directory, name_ending
 from fastml.cli.progress import progress_bar
 from fastml.datasets import load_mnist
 from fastml.evaluation import evaluate, predict
-from fastml.weights import load_weights
+from fastml.weights import Weights, load_weights
 
 # A matrix of more classes is not printed, and one of still more is not drawn: it has the square of their number.
 MOST_PRINTED, MOST_DRAWN = 100, 256
@@ -37,16 +37,16 @@ def run(arguments: argparse.Namespace) -> None:
     if plotting is not None and num_classes > MOST_DRAWN:
         raise ValueError(f"--plot draws at most {MOST_DRAWN} classes, {arguments.file} has {num_classes}")
     with progress_bar("B") as progress:
-        _, (X, y) = load_mnist(arguments.data, raw=True, progress=progress)
-    keywords = weights.keywords
+        _, test_set = load_mnist(arguments.data, raw=True, progress=progress)
+    X, y = test_set
     if np.ndim(weights.scale) == 0 and weights.scale == 1 and not np.any(weights.shift):
-        keywords["scale"] = PIXEL_SCALE  # of a training on pixels in [0, 1]
-    loss, err = evaluate(X, y, *weights, **keywords)
+        weights = Weights(weights, weights.biases, test_set.scale)  # of a training on pixels in [0, 1]
+    loss, err = evaluate(X, y, weights)
     if not math.isfinite(loss):
         reason = first_not_finite(weights[0].dtype, **weights.parameters.named())
         reason = reason or "the logits are beyond the range of the dtype"
         raise FloatingPointError(f"the loss of {arguments.file} is {loss}: {reason}")
-    predictions = predict(X, *weights, **keywords)
+    predictions = predict(X, weights)
     print(f"test loss {loss:.5f}, test error {err:.2%} of {len(y)} examples")
     if num_classes > MOST_PRINTED:
         print(format_pairs(y, predictions))

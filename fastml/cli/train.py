@@ -8,7 +8,7 @@ from functools import partial
 
 import numba
 
-from fastml.cli.arguments import PIXEL_SCALE, check_outputs, data_directory, integer_in, name_ending, real
+from fastml.cli.arguments import check_outputs, data_directory, integer_in, name_ending, real
 from fastml.cli.log import Log, run_digest
 from fastml.cli.progress import progress_bar
 from fastml.cli.signals import stopping_between_slices
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> None:
     optimizer = optimizer_of(arguments)
     used = settings | {"warmup_epochs": arguments.warmup}
     if not arguments.standardize:
-        used["scale"] = PIXEL_SCALE
+        used["scale"] = train_set.scale
     if arguments.deform:
         used["deform"] = settings["deform"] = square(train_set[0].shape[1])
     if arguments.model == "softmax":

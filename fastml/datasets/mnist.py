@@ -13,6 +13,7 @@ from fastml.files import Progress
 from fastml.threads import Call
 
 from .idx import IdxError, read_idx
+from .image_set import ImageSet
 from .mapped_idx import open_or_read_idx
 
 IMAGES = ("train-images-idx3-ubyte", "t10k-images-idx3-ubyte")
@@ -67,7 +68,7 @@ def parse_mnist(image_filename: str | os.PathLike, label_filename: str | os.Path
 
 def load_mnist(
     data_dir: str | os.PathLike | None = None, *, raw: bool = False, progress: Progress | None = None
-) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+) -> tuple[ImageSet, ImageSet]:
     """Load the training set and the test set of MNIST, without a download.
 
     Parameters
@@ -86,9 +87,10 @@ def load_mnist(
 
     Returns
     -------
-    (X_train, y_train), (X_test, y_test) : tuples of ndarray
+    (X_train, y_train), (X_test, y_test) : ImageSets, which are tuples of ndarray
         X is (num_examples, input_dim), float32 in [0, 1], or uint8 if `raw`; y is (num_examples,), uint8. In MNIST
-        input_dim is 784 and num_examples 60,000 and 10,000.
+        input_dim is 784 and num_examples 60,000 and 10,000. The attribute `scale` of each set is the scale to train
+        with: 1/255 if `raw`, else 1.
 
     Raises
     ------
@@ -120,7 +122,7 @@ def load_mnist(
             # Decompression and division release the GIL, so two threads load both sets at the same time.
             calls = [Call(parse_mnist, *paths).start() for paths in zip(images, labels, strict=True)]
             train, test = [call.result() for call in calls]
-    return train, test
+    return ImageSet(*train), ImageSet(*test)
 
 
 def _read_pixels(

@@ -1,0 +1,64 @@
+"""Warnings about arguments that are accepted, but are rarely what the caller means."""
+
+import sys
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+
+# The largest value of a pixel of one byte, and the smallest that counts as the largest of a set of raw pixels.
+LARGEST_PIXEL, LEAST_LARGEST_PIXEL = 255, 16
+# So many rows, spread over X, tell whether X holds raw pixels.
+SAMPLED_ROWS = 1000
+# A loss above this part of the loss of guessing is that of a model that has learned nothing.
+LEARNED_NOTHING = 0.95
+
+
+class FastmlWarning(UserWarning):
+    """The category of all warnings of fastml."""
+
+
+def warn(message: str) -> None:
+    """Issue a `FastmlWarning` at the line outside of fastml that called it."""
+    level, frame = 1, sys._getframe(0)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "fastml":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, FastmlWarning, stacklevel=level)
+
+
+def scale_of_raw_pixels(X: NDArray, scale: float | NDArray, shift: float | NDArray, name: str = "X") -> str | None:
+    """Return the advice to scale X, or None if X does not hold raw pixels, or has a scale or a shift."""
+    if np.any(np.asarray(scale) != 1) or np.any(np.asarray(shift)) or X.size == 0:
+        return None
+    sample = X[np.linspace(0, len(X) - 1, min(SAMPLED_ROWS, len(X))).astype(np.int64)]
+    with np.errstate(invalid="ignore"):
+        largest = sample.max()
+        if not LEAST_LARGEST_PIXEL <= largest <= LARGEST_PIXEL or sample.min() < 0 or np.any(sample % 1 != 0):
+            return None
+    # The brightest pixel of all may not be among the rows of the sample.
+    largest = LARGEST_PIXEL if 2 * int(largest) > LARGEST_PIXEL else int(largest)
+    return f"{name} holds values up to {largest}: scale=1/{largest}?"
+
+
+def warn_of_raw_pixels(loss: float, y: NDArray, advice: str | None) -> None:
+    """Warn if a loss after the first epoch is not below that of guessing, and X holds raw pixels.
+
+    Parameters
+    ----------
+    loss : float
+        The mean loss of the training examples after the first epoch.
+    y : ndarray of integers, shape (num_examples,)
+        Their labels.
+    advice : str or None
+        What `scale_of_raw_pixels` returns.
+    """
+    if advice is None:
+        return
+    _, counts = np.unique(y, return_counts=True)
+    frequencies = counts / y.size
+    guessing = -float(frequencies @ np.log(frequencies))
+    if loss > LEARNED_NOTHING * guessing > 0:
+        warn(
+            f"{advice} After the first epoch, the training loss of {loss:.3g} is that of a dead or a saturated model: "
+            f"guessing has {guessing:.3g}"
+        )

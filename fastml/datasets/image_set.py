@@ -1,0 +1,52 @@
+"""A set of images with its labels, which knows the scale of its pixels."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Brings pixels of one byte into [0, 1], for which the usual step sizes are right.
+PIXEL_SCALE = 1 / 255
+
+
+class ImageSet(tuple[NDArray, NDArray]):
+    """Images and their labels: a tuple ``(X, y)`` that also knows what brings its pixels into [0, 1].
+
+    Attributes
+    ----------
+    X : ndarray of uint8 or float32, shape (num_examples, input_dim)
+        A row for each image.
+    y : ndarray of uint8, shape (num_examples,)
+        The labels.
+    scale : float
+        1/255 for raw pixels, 1.0 for floats in [0, 1]: the `scale` to train with.
+
+    Examples
+    --------
+    >>> from fastml import evaluate, load_mnist, train_softmax
+    >>> train, test = load_mnist(raw=True)
+    >>> history = train_softmax(*train, *test, scale=train.scale, epochs=1, lr=0.2, verbose=False)
+    >>> loss, err = evaluate(*test, history.weights)  # the weights know their scale
+    >>> err < 0.1
+    True
+    """
+
+    scale: float
+
+    def __new__(cls, X: NDArray, y: NDArray) -> "ImageSet":
+        """Keep the arrays, without copies."""
+        made = super().__new__(cls, (X, y))
+        made.scale = PIXEL_SCALE if X.dtype == np.uint8 else 1.0
+        return made
+
+    def __getnewargs__(self) -> tuple[NDArray, NDArray]:
+        """Return what pickle and copy make the object from."""
+        return self.X, self.y
+
+    @property
+    def X(self) -> NDArray:
+        """The images, a row for each."""
+        return self[0]
+
+    @property
+    def y(self) -> NDArray:
+        """The labels."""
+        return self[1]
