@@ -26,6 +26,26 @@ def warn(message: str) -> None:
     warnings.warn(message, FastmlWarning, stacklevel=level)
 
 
+def warn_of_gaps(y: NDArray, num_classes: int, name: str = "y") -> None:
+    """Warn if fewer than half of the classes occur: most likely the labels are no numbers of classes.
+
+    Parameters
+    ----------
+    y : ndarray of integers, shape (num_examples,)
+        Labels in [0, num_classes).
+    num_classes : int
+        The number of classes that a model of them has.
+    name : str
+        The name of y in the message.
+    """
+    found = np.unique(y).size
+    if 2 * found < num_classes:
+        warn(
+            f"{name} makes {num_classes} classes, one for each number from 0 to its largest label, and only {found} of "
+            f"them occur; np.unique({name}, return_inverse=True)[1] numbers those from 0 to {found - 1}"
+        )
+
+
 def scale_of_raw_pixels(X: NDArray, scale: float | NDArray, shift: float | NDArray, name: str = "X") -> str | None:
     """Return the advice to scale X, or None if X does not hold raw pixels, or has a scale or a shift."""
     if np.any(np.asarray(scale) != 1) or np.any(np.asarray(shift)) or X.size == 0:

@@ -8,34 +8,13 @@ import numbers
 import operator
 
 import numpy as np
-from numpy import ma  # NumPy would import it in the first check; a fork at that moment leaves a child that hangs
 from numpy.typing import ArrayLike, NDArray
+
+from fastml import advice
+from fastml.arrays import as_array, check_unmasked, describe
 
 LAST_BATCH = ("nominal", "mean")
 CHUNK_BYTES = 4 << 20
-
-
-def describe(array: NDArray) -> str:
-    """Return the shape and dtype of an array as the error messages show them."""
-    return f"an array of shape {array.shape} and dtype {array.dtype}"
-
-
-def as_array(name: str, value: ArrayLike) -> NDArray:
-    """Return value as an ndarray, without a copy if it already is one; reject irregular shapes and masked elements."""
-    check_unmasked(name, value)
-    try:
-        return np.asarray(value)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{name} must be an array of numbers, got {type(value).__name__}: {error}") from error
-
-
-def check_unmasked(name: str, value: ArrayLike) -> None:
-    """Reject a masked array with a masked element, and a list of arrays with one: the kernels would use its value."""
-    for part in value if isinstance(value, list | tuple) else [value]:
-        if ma.is_masked(part):
-            first = np.unravel_index(np.argmax(part.mask), part.shape)
-            place = f" at {', '.join(map(str, first))}" if first else ""
-            raise ValueError(f"{name} has a masked element{place}; fill it, as {name}.filled(0) does, or leave it out")
 
 
 def check_features(X: ArrayLike, input_dim: int | None = None, name: str = "X") -> NDArray:
@@ -66,15 +45,38 @@ def check_examples(X: NDArray, name: str = "X") -> None:
         raise ValueError(f"{name} must have at least one row, got {describe(X)}")
 
 
-def check_labels(y: ArrayLike, num_examples: int, num_classes: int, name: str = "y") -> NDArray:
-    """Return y as a 1-D integer array of num_examples labels, each in [0, num_classes)."""
+def check_labels(y: ArrayLike, num_examples: int, num_classes: int | None, name: str = "y") -> NDArray:
+    """Return y as a 1-D integer array of num_examples labels, each in [0, num_classes).
+
+    Without num_classes, labels are below 2**31 - 1. A column of labels is accepted with a warning.
+    """
     y = as_array(name, y)
     if y.dtype.kind not in "iu" and y.size:
-        raise TypeError(f"{name} must hold integers, got {describe(y)}")
+        raise TypeError(f"{name} must hold integers, got {describe(y)}{hint_for_labels(name, y)}")
+    if y.shape == (num_examples, 1):
+        advice.warn(
+            f"{name} is a column of shape {y.shape}; labels are 1-D: {name}.ravel(), or one column of a data frame"
+        )
+        y = y[:, 0]
     if y.ndim != 1 or y.size != num_examples:
         raise ValueError(f"{name} must be 1-D with {num_examples} labels, one for each row of X, got {describe(y)}")
-    check_range(name, y, num_classes, "labels", f"there are {num_classes} classes")
+    if num_classes is None:
+        limit, reason = np.iinfo(np.int32).max, "as there are no more classes"
+    else:
+        limit, reason = num_classes, f"there are {num_classes} classes"
+    if y.size and y.min() < 0:
+        reason = f"as they count the classes from 0; np.unique({name}, return_inverse=True)[1] makes such labels"
+    check_range(name, y, limit, "labels", reason)
     return y
+
+
+def hint_for_labels(name: str, y: NDArray) -> str:
+    """Return what may be done with labels that are no integers, for the end of an error message."""
+    if y.dtype.kind in "OSUT":
+        return f"; fastml.estimators take labels of any type, np.unique({name}, return_inverse=True)[1] numbers them"
+    if y.dtype.kind == "f" and np.isfinite(y).all() and not np.any(y % 1):
+        return f"; {name}.astype(int) makes integers of them"
+    return ""
 
 
 def check_vector(name: str, values: ArrayLike, size: int, each: str) -> NDArray[np.float64]:

@@ -53,7 +53,7 @@ def softmax_regression_epoch(
     theta : ndarray of float32 or float64, shape (input_dim, num_classes)
         Weights, any strides; their dtype is the precision of the arithmetic.
     lr : float
-        Step size (learning rate).
+        Step size (learning rate), at least 0.
     batch : int
         Rows of a mini-batch, at least 1. If X has fewer rows, all of them make one batch.
     bias : ndarray of the dtype of theta, shape (num_classes,), optional

@@ -36,7 +36,7 @@ class Options:
         optimizer.check()
         return replace(
             self,
-            lr=checks.check_real("lr", self.lr),
+            lr=checks.check_at_least("lr", self.lr, 0.0),
             batch=checks.check_integer("batch", self.batch, minimum=1),
             scale=checks.check_scale(self.scale, input_dim),
             shift=checks.check_shift(self.shift, input_dim),

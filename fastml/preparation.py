@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastml import checks
+from fastml import advice, checks
 from fastml.datasets.kernels.deformation import MOST_PIXELS
 from fastml.models import Model
 from fastml.runs import LabelledSet, Settings, held_out
@@ -63,11 +63,13 @@ def prepare(
 
 def check_sets(data: TrainingData, start: Weights | None) -> tuple[LabelledSet, LabelledSet | None, int]:
     """Check the sets; return them as arrays, and the number of classes: that of the start weights if there are any."""
-    input_dim, most = (None, np.iinfo(np.int32).max) if start is None else (len(start[0]), start[-1].shape[1])
+    input_dim, num_classes = (None, None) if start is None else (len(start[0]), start[-1].shape[1])
     X = checks.check_features(data.X_tr, input_dim, name="X_tr")
     checks.check_examples(X, name="X_tr")
-    y = checks.check_labels(data.y_tr, X.shape[0], most, name="y_tr")
-    num_classes = int(y.max()) + 1 if start is None else most
+    y = checks.check_labels(data.y_tr, X.shape[0], num_classes, name="y_tr")
+    if num_classes is None:
+        num_classes = int(y.max()) + 1
+        advice.warn_of_gaps(y, num_classes, name="y_tr")
     if (data.X_te is None) != (data.y_te is None):
         given, missing = ("y_te", "X_te") if data.X_te is None else ("X_te", "y_te")
         raise TypeError(f"{given} is given without {missing}; pass both, or neither for no test set")

@@ -1,5 +1,6 @@
 """A training run: epochs with an evaluation after each. A run can stop between two slices and be resumed."""
 
+import copy
 import math
 import os
 import time
@@ -19,6 +20,7 @@ from fastml.evaluation import ModelInput, loss_err_of_model
 from fastml.history import EpochResult, History, table_head
 from fastml.kernels.compile import forks
 from fastml.mapping import mapping_of
+from fastml.models import Parameters
 from fastml.options import Options, Progress
 from fastml.orders import epoch_order
 from fastml.schedules import Schedule, scheduled_lr
@@ -149,6 +151,8 @@ class Run:
         settings = self.settings
         if verbose:
             print(table_head(self.valid_rows is not None, self.test_set is not None))
+        if len(self.history) < settings.epochs:
+            self.load_kernels()
         for epoch in range(len(self.history), settings.epochs):
             if self.is_patience_over():
                 break
@@ -175,6 +179,22 @@ class Run:
         """Return whether the validation loss has not fallen for more epochs than the patience."""
         patience = self.settings.patience
         return patience is not None and self.history.epochs_since_best(self.settings.min_delta) > patience
+
+    def load_kernels(self) -> None:
+        """Compile the kernels of an epoch, or load them from the cache, so that the seconds of no epoch include that.
+
+        This trains copies of the parameters on one example.
+        """
+        settings, (X, y, weights), parameters = self.settings, self.train_set, self.parameters
+        one, order = X[:1], None
+        if settings.deform is not None:
+            one = deform(X[:1].reshape(-1, *settings.deform), [0], settings.seed).reshape(1, -1)
+        elif settings.shuffle or self.train_rows is not None:
+            order = np.zeros(1, np.int64)
+        copies = Parameters(parameters.model, *copy.deepcopy((parameters.weights, parameters.biases)))
+        options = replace(settings.options, optimizer=copy.deepcopy(settings.options.optimizer))
+        data = EpochData(one, y[:1], order, None if weights is None else weights[:1])
+        run_epoch(data, copies, options, None, self.backgrounds)
 
     def finish_epoch(self, epoch: int) -> None:
         """Run an epoch from self.row to its end; save a checkpoint once a minute."""

@@ -113,7 +113,8 @@ def test_checkpoints_within_an_epoch_leave_the_bits(tmp_path, monkeypatch, sets,
 def test_interrupt_within_a_slice_leaves_the_last_checkpoint(tmp_path, monkeypatch, sets):
     def interrupted(data, *arguments):
         run_epoch(data._replace(X=data.X[:32], y=data.y[:32]), *arguments)
-        raise KeyboardInterrupt
+        if len(data.X) > 1:  # not the example that loads the kernels
+            raise KeyboardInterrupt
 
     settings = {"epochs": 1, "batch": 16, "verbose": False}
     with monkeypatch.context() as patches:
@@ -174,7 +175,8 @@ def write_data(directory, num_classes):
 
 
 def command(data, directory, *more):
-    settings = ["--hidden", "8", "--epochs", "3", "--batch", "10", "--shuffle"]
+    settings = ["--epochs", "3", "--batch", "10", "--shuffle"]
+    settings += [] if "softmax" in more else ["--hidden", "8"]
     return ["train", "--data", str(data), *settings, "--checkpoint", str(directory), *map(str, more)]
 
 

@@ -7,12 +7,27 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csc_matrix, csr_array
 
 import fastml
 from tests.problems import EPOCHS, make_problem
 
 pytestmark = pytest.mark.parametrize("model", sorted(EPOCHS))
 ROWS, INPUTS, HIDDEN, CLASSES = 12, 6, 5, 4
+
+
+class NeedsGrad:
+    """A tensor that requires a gradient: NumPy's conversion raises a RuntimeError."""
+
+    def __array__(self, dtype=None, copy=None):
+        raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+
+
+def with_object(value, *shape):
+    """Return ones as objects, and another object at place (2, 1)."""
+    array = np.ones(shape, object)
+    array[2, 1] = value
+    return array
 
 
 def assert_refused(model, error, match, weights=None, **changed):
@@ -31,7 +46,17 @@ def assert_refused(model, error, match, weights=None, **changed):
     ("X", "error", "match"),
     [
         (np.zeros((ROWS, INPUTS), complex), TypeError, r"X must hold .* complex128"),
-        (np.zeros((ROWS, INPUTS), object), TypeError, r"X must hold .* object"),
+        (np.full((ROWS, INPUTS), None), TypeError, r"X must hold .* object \(\[0, 0\] is None of .*: fill in missing"),
+        (with_object("5", ROWS, INPUTS), TypeError, r"X must hold .* object \(\[2, 1\] is '5' of type str\)"),
+        (with_object(1j, ROWS, INPUTS), TypeError, r"X must hold .* object \(\[2, 1\] is 1j of type complex\)"),
+        (with_object(10**400, ROWS, INPUTS), TypeError, r"X must hold .* object \(\[2, 1\] is 1000"),
+        (
+            csr_array(np.eye(ROWS, INPUTS)),
+            TypeError,
+            r"X is a sparse matrix, csr_array of shape \(12, 6\): pass X.toa",
+        ),
+        (csc_matrix(np.eye(ROWS, INPUTS)), TypeError, r"X is a sparse matrix, csc_matrix of shape"),
+        (NeedsGrad(), TypeError, "X must be an array of numbers, got NeedsGrad: Can't call numpy"),
         (np.full((ROWS, INPUTS), "a"), TypeError, r"X must hold .* <U1"),
         (np.zeros((ROWS, INPUTS), "M8[s]"), TypeError, r"X must hold .* datetime64"),
         (np.zeros((ROWS, INPUTS), np.longdouble), TypeError, r"X must hold .* float128"),
@@ -50,11 +75,18 @@ def test_refuses_X(model, X, error, match):
 @pytest.mark.parametrize(
     ("y", "error", "match"),
     [
-        (np.zeros(ROWS), TypeError, r"y must hold integers.*float64"),
         (np.full(ROWS, np.nan), TypeError, r"y must hold integers.*float64"),
         (np.zeros(ROWS, bool), TypeError, r"y must hold integers.*bool"),
-        (np.zeros(ROWS, object), TypeError, r"y must hold integers.*object"),
-        (np.zeros((ROWS, 1), int), ValueError, r"y must be 1-D with 12 labels.*\(12, 1\)"),
+        (np.zeros(ROWS), TypeError, r"y must hold integers.*float64; y.astype\(int\) makes integers"),
+        (np.full(ROWS, 0.5), TypeError, r"y must hold integers.*float64$"),
+        (np.full(ROWS, 0.5, object), TypeError, r"y must hold integers.*float64$"),
+        (np.full(ROWS, "5"), TypeError, r"y must hold integers.*<U1; fastml.estimators take labels of any type"),
+        (np.full(ROWS, "a", object), TypeError, r"y must hold .*\[0\] is 'a' of type str\); fastml.estimators take"),
+        (np.full(ROWS, None), TypeError, r"y must hold integers.*\[0\] is None"),
+        (np.full(ROWS, -1), ValueError, r"y\[0\] is -1; .* np.unique\(y, return_inverse=True\)\[1\] makes such labels"),
+        (np.zeros((1, ROWS), int), ValueError, r"y must be 1-D with 12 labels.*\(1, 12\)"),
+        (np.zeros((ROWS - 1, 1), int), ValueError, r"y must be 1-D with 12 labels.*\(11, 1\)"),
+        (csr_array(np.ones((ROWS, 1), int)), TypeError, "y is a sparse matrix"),
         (np.zeros(ROWS - 1, int), ValueError, r"y must be 1-D with 12 labels.*\(11,\)"),
         (np.zeros((), int), ValueError, r"y must be 1-D"),
         ([2**64] * ROWS, TypeError, r"y must hold integers.*object"),
@@ -149,6 +181,7 @@ def with_one(value, size, dtype=float):
         ({"scale": ["a"] * INPUTS}, TypeError, "scale must hold real numbers"),
         ({"shift": with_one(np.inf, INPUTS)}, ValueError, r"shift\[2\] is inf; shift must be finite"),
         ({"shift": np.ones(7)}, ValueError, r"shift must have shape \(6,\)"),
+        ({"lr": -0.1}, ValueError, "lr must be at least 0, got -0.1"),
         ({"l2": -1e-9}, ValueError, "l2 must be at least 0, got -1e-09"),
         (
             {"sample_weight": with_one(-1, ROWS)},

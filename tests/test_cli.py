@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+import warnings
 from collections import Counter
 
 import numba
@@ -75,7 +76,8 @@ def refuse(capsys, argv, status=2):
 )
 def test_train_prints_what_the_library_trains_and_saves_its_weights(capsys, tmp_path, data, model, train, settings):
     saved = tmp_path / "weights.npz"
-    argv = ["train", "--model", model, "--hidden", "8", "--seed", "5", "--epochs", "3", "--lr", "0.5", "--batch", "7"]
+    argv = ["train", "--model", model, "--seed", "5", "--epochs", "3", "--lr", "0.5", "--batch", "7"]
+    argv += ["--hidden", "8"] if model == "nn" else []
     argv += ["--shuffle", "--schedule", "cosine", "--deform"]
     assert main([*argv, "--data", data, "--save", str(saved), "--threads", "1"]) == 0
     assert numba.get_num_threads() == 1
@@ -100,7 +102,8 @@ def test_train_prints_what_the_library_trains_and_saves_its_weights(capsys, tmp_
 @pytest.mark.parametrize("model", ["nn", "softmax"])
 def test_train_with_options_saves_weights_that_evaluate_takes(capsys, tmp_path, data, model):
     saved = tmp_path / "weights.npz"
-    argv = ["train", "--model", model, "--hidden", "8", "--epochs", "2", "--batch", "7", "--lr", "0.01", "--data", data]
+    argv = ["train", "--model", model, "--epochs", "2", "--batch", "7", "--lr", "0.01", "--data", data]
+    argv += ["--hidden", "8"] if model == "nn" else []
     argv += ["--optimizer", "adamw", "--decay", "0.1", "--bias", "--standardize", "--l2", "0.1", "--warmup", "1"]
     assert main([*argv, "--save", str(saved)]) == 0
     *_, last, _ = capsys.readouterr().out.splitlines()
@@ -123,6 +126,8 @@ def test_train_with_options_saves_weights_that_evaluate_takes(capsys, tmp_path, 
         (["--optimizer", "momentum", "--momentum", "1"], "momentum must lie in [0, 1), got 1.0"),
         (["--optimizer", "adamw", "--decay", "-1"], "decay must be at least 0"),
         (["--l2", "-1"], "l2 must be at least 0"),
+        (["--lr", "-0.1"], "lr must be at least 0, got -0.1"),
+        (["--model", "softmax"], "--hidden needs --model nn, got softmax"),
     ],
 )
 def test_train_refuses_options_that_do_not_fit(capsys, data, more, match):
@@ -236,6 +241,51 @@ def test_info_roofline(capsys, monkeypatch):
 )
 def test_wrong_arguments(capsys, argv, match):
     assert match in refuse(capsys, argv)
+
+
+@pytest.mark.parametrize(
+    ("argv", "usage", "match"),
+    [
+        (["trian"], "fastml [-h]", "invalid choice: 'trian'.*; did you mean train?"),
+        (["tell", "me"], "fastml [-h]", "invalid choice: 'tell'"),
+        (["train", "--hiden", "10"], "fastml train", "unrecognized arguments: --hiden 10; did you mean --hidden?"),
+        (["train", "--epohcs=10"], "fastml train", "unrecognized arguments: --epohcs=10; did you mean --epochs?"),
+        (["train", "--zzz"], "fastml train", "unrecognized arguments: --zzz"),
+        (["train", "more"], "fastml train", "unrecognized arguments: more"),
+        (["train", "--schedule", "cosin"], "fastml train", "invalid choice: 'cosin'.*; did you mean cosine?"),
+        (
+            ["evaluate", "w.npz", "--plto", "x"],
+            "fastml evaluate",
+            "unrecognized arguments: --plto x; did you mean --plot?",
+        ),
+        (
+            ["evaluate", "w.npz", "--dtaa", "x"],
+            "fastml evaluate",
+            "unrecognized arguments: --dtaa x; did you mean --data?",
+        ),
+        (["convert", "a", "b", "--fromat", "csv"], "fastml convert", "--fromat csv; did you mean --format?"),
+    ],
+)
+def test_typos_show_the_usage_of_their_command_and_the_nearest_option(capsys, argv, usage, match):
+    with pytest.raises(SystemExit) as exit:
+        main(argv)
+    assert exit.value.code == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"usage: {usage}")
+    assert re.search(match.replace("?", r"\?"), err)
+    assert ("did you mean" in err) == ("did you mean" in match)
+
+
+def test_warnings_are_lines(capsys, tmp_path):
+    for which in ("train", "t10k"):
+        write_idx(tmp_path / f"{which}-images-idx3-ubyte", np.eye(2, 16, dtype=np.uint8).reshape(2, 4, 4))
+        write_idx(tmp_path / f"{which}-labels-idx1-ubyte", np.array([0, 100], np.uint8))
+    with pytest.MonkeyPatch.context() as patches:
+        patches.setattr(warnings, "filters", [])
+        assert main(["train", "--data", str(tmp_path), "--model", "softmax", "--epochs", "1"]) == 0
+    _, err = capsys.readouterr()
+    assert err.startswith("fastml: warning: y_tr makes 101 classes")
+    assert all(line.startswith("fastml: ") for line in err.splitlines())
 
 
 @pytest.mark.parametrize("option", ["--save", "--plot"])

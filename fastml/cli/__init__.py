@@ -7,12 +7,14 @@ import argparse
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib.metadata import version
 
 from numba.core import event
 
 from fastml.cli import convert, evaluate, fetch, generate, info, train
+from fastml.cli.arguments import CommandParser
 from fastml.cli.progress import CompileNotice
 from fastml.cli.signals import Stopped
 
@@ -42,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = make_parser().parse_args(argv)
     try:
-        with event.install_listener("numba:compile", CompileNotice()):
+        with event.install_listener("numba:compile", CompileNotice()), warnings.catch_warnings():
+            warnings.showwarning = show_warning
             arguments.run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
@@ -62,6 +65,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def show_warning(message: Warning | str, *place: object) -> None:
+    """Print a warning as one line, without its place in the code."""
+    print("fastml: warning:", message, file=sys.stderr)
+
+
 def fail(error: Exception, status: int) -> int:
     """Print an error as one line and return the exit status."""
     print("fastml: error:", " ".join(str(error).split()) or type(error).__name__, file=sys.stderr)
@@ -70,7 +78,7 @@ def fail(error: Exception, status: int) -> int:
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line; its results have the function of the chosen command as `run`."""
-    parser = argparse.ArgumentParser(prog="fastml", description="Train and evaluate models on MNIST or data like it.")
+    parser = CommandParser(prog="fastml", description="Train and evaluate models on MNIST or data like it.")
     parser.add_argument("--version", action="version", version=f"fastml {version('fastml')}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for command in COMMANDS:

@@ -1,21 +1,57 @@
 """Arguments that several commands share: argument types for argparse, and checks of output paths."""
 
 import argparse
+import difflib
 import importlib
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from types import ModuleType
+from typing import Any, NoReturn
 
 from fastml.files import check_destination
 
 
-def data_directory() -> argparse.ArgumentParser:
-    """Return the parent parser of the commands that read a data set; it has the option --data."""
-    parser = argparse.ArgumentParser(add_help=False)
+class CommandParser(argparse.ArgumentParser):
+    """A parser whose errors suggest the nearest option or choice, and show the usage of the command that was given."""
+
+    def __init__(self, *arguments: Any, **settings: Any):
+        self.options: list[str] = []
+        super().__init__(*arguments, formatter_class=argparse.RawDescriptionHelpFormatter, **settings)
+
+    def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
+        """Add an argument, and remember its options."""
+        action = super().add_argument(*names, **settings)
+        self.options += action.option_strings
+        return action
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse arguments; reject those that the command does not know, also where the main parser asks."""
+        namespace, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            name = unknown[0].partition("=")[0]
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{suggestion(name, self.options)}")
+        return namespace, unknown
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and the message, with the nearest of the choices of an invalid one, and exit."""
+        invalid = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
+        if invalid is not None:
+            message += suggestion(invalid[1], re.findall(r"[\w-]+", invalid[2]))
+        super().error(message)
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return a question for the known name that is nearest to another one, for the end of a message."""
+    nearest = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {nearest[0]}?" if nearest else ""
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Add the option --data of the commands that read a data set."""
     parser.add_argument(
         "--data", metavar="DIR", help="directory with four IDX files named like MNIST's (default: MNIST)"
     )
-    return parser
 
 
 def integer_in(minimum: int, maximum: float = math.inf) -> Callable[[str], int]:

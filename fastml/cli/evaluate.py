@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastml.checks import first_not_finite
-from fastml.cli.arguments import check_outputs, data_directory, name_ending
+from fastml.cli.arguments import add_data, check_outputs, name_ending
 from fastml.cli.progress import progress_bar
 from fastml.datasets import load_mnist
 from fastml.evaluation import evaluate, predict
@@ -21,9 +21,8 @@ MOST_PAIRS = 20
 
 def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     """Add the command to the argparse commands and return its parser."""
-    parser = commands.add_parser(
-        "evaluate", parents=[data_directory()], help="print the loss, error and confusion matrix of a model"
-    )
+    parser = commands.add_parser("evaluate", help="print the loss, error and confusion matrix of a model")
+    add_data(parser)
     parser.add_argument("file", metavar="FILE.npz", help="weights saved by `fastml train --save`")
     parser.add_argument("--plot", type=name_ending(".png"), metavar="FILE.png", help="draw the confusion matrix")
     return parser

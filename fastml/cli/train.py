@@ -1,14 +1,13 @@
 """`fastml train`: train a model and print a line for each epoch."""
 
 import argparse
-import copy
 import math
 from contextlib import ExitStack
 from functools import partial
 
 import numba
 
-from fastml.cli.arguments import check_outputs, data_directory, integer_in, name_ending, real
+from fastml.cli.arguments import add_data, check_outputs, integer_in, name_ending, real
 from fastml.cli.log import Log, run_digest
 from fastml.cli.progress import progress_bar
 from fastml.cli.signals import stopping_between_slices
@@ -18,19 +17,19 @@ from fastml.schedules import SCHEDULES
 from fastml.training import train_nn, train_softmax
 from fastml.weights import save_weights
 
+HIDDEN = 400
 OPTIMIZERS = ("sgd", "momentum", "nesterov", "adamw")
 
 
 def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     """Add the command to the argparse commands and return its parser."""
-    parser = commands.add_parser(
-        "train", parents=[data_directory()], help="train a model and print a line for each epoch"
-    )
+    parser = commands.add_parser("train", help="train a model and print a line for each epoch")
+    add_data(parser)
     add = parser.add_argument
     models = {"choices": ("nn", "softmax"), "default": "nn"}
     add("--model", **models, help="two-layer network or softmax regression (default: %(default)s)")
     positive = {"type": integer_in(1), "metavar": "N"}
-    add("--hidden", **positive, default=400, help="hidden units of the network (default: %(default)s)")
+    add("--hidden", **positive, help=f"hidden units of the network (default: {HIDDEN})")
     add("--epochs", **positive, default=20, help="passes over the training set (default: %(default)s)")
     add("--lr", type=real, default=0.2, metavar="X", help="step size (default: %(default)s)")
     add("--schedule", choices=SCHEDULES, default="constant", help="how the step size changes (default: %(default)s)")
@@ -60,6 +59,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Train a model, after a check that the results can be written."""
     if arguments.resume and arguments.checkpoint is None:
         raise ValueError("--resume needs --checkpoint DIR, the directory that the run was kept in")
+    if arguments.hidden is not None and arguments.model != "nn":
+        raise ValueError(f"--hidden needs --model nn, got {arguments.model}")
     plotting = check_outputs(arguments.save, arguments.log, arguments.plot)
     if arguments.threads is not None:
         numba.set_num_threads(arguments.threads)
@@ -77,11 +78,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.model == "softmax":
         train = partial(train_softmax, **used)
     else:
-        settings["hidden_dim"] = arguments.hidden
-        train = partial(train_nn, **used, hidden_dim=arguments.hidden)
-    # Training on one example compiles or loads every kernel, so that the time of an epoch does not include this.
-    one = [array[:1] for array in train_set]
-    train(*one, *one, epochs=1, optimizer=copy.deepcopy(optimizer), verbose=False)
+        used["hidden_dim"] = settings["hidden_dim"] = HIDDEN if arguments.hidden is None else arguments.hidden
+        train = partial(train_nn, **used)
     log = None
     if arguments.log is not None:
         # More epochs may follow where the schedule is constant: then their number does not tell runs apart.

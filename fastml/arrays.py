@@ -1,0 +1,69 @@
+"""What other libraries' arrays become: an ndarray of numbers, or an error that says what was found."""
+
+import decimal
+import numbers
+
+import numpy as np
+from numpy import ma  # NumPy would import it in the first check; a fork at that moment leaves a child that hangs
+from numpy.typing import ArrayLike, NDArray
+
+# Types of Python objects whose arrays count as arrays of numbers.
+REAL = (numbers.Real, np.bool_, decimal.Decimal)
+
+
+def as_array(name: str, value: ArrayLike) -> NDArray:
+    """Return value as an ndarray, without a copy if it already is one; reject what is no array, and masked elements.
+
+    Arrays of Python objects that are all numbers, which nullable and Arrow-backed data frames make, become int64 or
+    float64.
+    """
+    check_unmasked(name, value)
+    if hasattr(value, "toarray") and hasattr(value, "nnz"):
+        raise TypeError(
+            f"{name} is a sparse matrix, {type(value).__name__} of shape {value.shape}: pass {name}.toarray()"
+        )
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        kind = ValueError if isinstance(error, ValueError) else TypeError
+        raise kind(f"{name} must be an array of numbers, got {type(value).__name__}: {error}") from error
+    return numbers_of_objects(array) if array.dtype.kind == "O" else array
+
+
+def check_unmasked(name: str, value: ArrayLike) -> None:
+    """Reject a masked array with a masked element, and a list of arrays with one: the kernels would use its value."""
+    for part in value if isinstance(value, list | tuple) else [value]:
+        if ma.is_masked(part):
+            first = np.unravel_index(np.argmax(part.mask), part.shape)
+            place = f" at {', '.join(map(str, first))}" if first else ""
+            raise ValueError(f"{name} has a masked element{place}; fill it, as {name}.filled(0) does, or leave it out")
+
+
+def numbers_of_objects(array: NDArray) -> NDArray:
+    """Return an array of Python objects as int64 or float64, or unchanged if one of them is no real number."""
+    kinds = set(map(type, array.flat))
+    try:
+        if kinds and all(issubclass(kind, numbers.Integral) and kind is not bool for kind in kinds):
+            return array.astype(np.int64)
+        if all(issubclass(kind, REAL) for kind in kinds):
+            return array.astype(np.float64)
+    except OverflowError:  # an integer beyond the range of the dtype
+        pass
+    return array
+
+
+def describe(array: NDArray) -> str:
+    """Return the shape and dtype of an array as the error messages show them, with the first object that is no number.
+
+    Beyond the range of float64, integers count as such objects.
+    """
+    description = f"an array of shape {array.shape} and dtype {array.dtype}"
+    if array.dtype.kind == "O":
+        for place, value in np.ndenumerate(array):
+            if not isinstance(value, REAL) or abs(value) >= 2**63:
+                where = f"[{', '.join(map(str, place))}] is " if place else "the element is "
+                missing = value is None or type(value).__name__ in ("NAType", "NaTType")
+                hint = ": fill in missing values, or leave their rows out" if missing else ""
+                description += f" ({where}{value!r:.40} of type {type(value).__name__}{hint})"
+                break
+    return description
