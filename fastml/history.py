@@ -1,9 +1,17 @@
 """The result of a training run: the weights, and the losses and errors after each epoch."""
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
-from fastml.weights import Weights
+from fastml.weights import Weights, save_weights
+
+if TYPE_CHECKING:
+    import pandas
+
+# Width and height of a sparkline, in pixels.
+SPARKLINE_SIDES = 80, 20
 
 
 def table_head(has_valid: bool, has_test: bool) -> str:
@@ -37,9 +45,11 @@ class EpochResult(NamedTuple):
         return row
 
 
-@dataclass
-class History:
-    """The result of a training run: the weights and one `EpochResult` for each epoch.
+@dataclass(eq=False, repr=False)
+class History(Sequence[EpochResult]):
+    """The result of a training run: the weights, and a sequence of one `EpochResult` for each epoch.
+
+    Two histories are equal if their weights are, and their losses and errors: the seconds do not count.
 
     Attributes
     ----------
@@ -48,6 +58,22 @@ class History:
         scale and shift.
     rows : list of EpochResult
         One row for each finished epoch.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastml import train_softmax
+    >>> X, y = np.eye(3, dtype=np.float32), np.arange(3)
+    >>> history = train_softmax(X, y, epochs=3, batch=3, verbose=False)
+    >>> history
+    | Epoch | Train Loss | Train Err |
+    |     0 |    0.99064 |   0.00000 |
+    |     1 |    0.89476 |   0.00000 |
+    |     2 |    0.81001 |   0.00000 |
+    >>> [round(row.train_loss, 3) for row in history[1:]]
+    [0.895, 0.81]
+    >>> history.to_dict()["train_err"]
+    [0.0, 0.0, 0.0]
     """
 
     weights: Weights
@@ -57,9 +83,74 @@ class History:
         """Return the number of epochs."""
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> EpochResult:
-        """Return the row of an epoch; index -1 is the last epoch."""
+    @overload
+    def __getitem__(self, index: int) -> EpochResult: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[EpochResult]: ...
+
+    def __getitem__(self, index: int | slice) -> EpochResult | list[EpochResult]:
+        """Return the row of an epoch, index -1 is the last epoch; or the rows of a slice."""
         return self.rows[index]
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether another history has the same weights, losses and errors."""
+        if not isinstance(other, History):
+            return NotImplemented
+        return self.weights == other.weights and [row[:-1] for row in self] == [row[:-1] for row in other]
+
+    def __repr__(self) -> str:
+        """Return the table of losses and errors."""
+        has_valid, has_test = ("valid_loss" in self.columns(), "test_loss" in self.columns())
+        return "\n".join([table_head(has_valid, has_test), *map(str, self.rows)])
+
+    def _repr_html_(self) -> str:
+        """Return the table for notebooks, with a sparkline below the name of each column."""
+        table = self.to_dict()
+        names = "".join(f"<th>{name.replace('_', ' ')}</th>" for name in table)
+        lines = "".join(f"<td>{sparkline(table[name]) if '_' in name else ''}</td>" for name in table)
+        rows = "".join(
+            "<tr>" + "".join(f"<td>{value:.5g}</td>" for value in row) + "</tr>"
+            for row in zip(*table.values(), strict=True)
+        )
+        return f"<table><thead><tr>{names}</tr><tr>{lines}</tr></thead><tbody>{rows}</tbody></table>"
+
+    def columns(self) -> list[str]:
+        """Return the names of the columns that the run has: without those of sets that it does not have."""
+        return [name for i, name in enumerate(EpochResult._fields) if not self.rows or self.rows[0][i] is not None]
+
+    def to_dict(self) -> dict[str, list[Any]]:
+        """Return the columns of the table, with a number for each epoch, by their names."""
+        return {name: [getattr(row, name) for row in self.rows] for name in self.columns()}
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """Return the table as a data frame of pandas, with the epoch as its index; requires pandas."""
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError("a data frame needs pandas: pip install 'fastml[pandas]'") from error
+        return pandas.DataFrame(self.to_dict()).set_index("epoch")
+
+    def plot(self, axes: Any = None) -> Any:
+        """Draw the learning curves and return their axes; see `fastml.plotting.plot_history`."""
+        from fastml.plotting import plot_history
+
+        return plot_history(self, axes)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Save the weights, and the table as their settings: ``load_weights(path)`` returns both.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            The file to write, completely or not at all; its name usually ends in ``.npz``.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        """
+        save_weights(path, self.weights, {"history": self.to_dict()})
 
     def epochs_since_best(self, min_delta: float) -> int:
         """Return how many epochs ago the validation loss last fell by more than min_delta below its best; -1 if never.
@@ -71,3 +162,15 @@ class History:
             if row.valid_loss is not None and row.valid_loss < best - min_delta:
                 best, last = row.valid_loss, epoch
         return len(self.rows) - 1 - last if last >= 0 else -1
+
+
+def sparkline(values: list[float]) -> str:
+    """Return the values as a small line of SVG."""
+    lowest, highest = min(values, default=0.0), max(values, default=0.0)
+    across, up = SPARKLINE_SIDES[0] / max(1, len(values) - 1), SPARKLINE_SIDES[1] / ((highest - lowest) or 1.0)
+    points = " ".join(f"{i * across:.1f},{(highest - value) * up:.1f}" for i, value in enumerate(values))
+    width, height = SPARKLINE_SIDES
+    return (
+        f'<svg width="{width}" height="{height}" viewBox="-1 -1 {width + 2} {height + 2}">'
+        f'<polyline points="{points}" fill="none" stroke="currentColor"/></svg>'
+    )

@@ -70,6 +70,19 @@ class Weights(tuple):
         """Return what pickle and copy make the object from."""
         return tuple(self), self.biases, self.scale, self.shift
 
+    def __eq__(self, other: object) -> bool:
+        """Return whether other weights are the same: dtypes, shapes, numbers, biases, scale and shift."""
+        if not isinstance(other, Weights):
+            return False
+        mine, others = arrays_of(self), arrays_of(other)
+        return mine.keys() == others.keys() and all(
+            A.dtype == others[name].dtype and np.array_equal(A, others[name]) for name, A in mine.items()
+        )
+
+    def __ne__(self, other: object) -> bool:
+        """Return whether other weights differ."""
+        return not self == other
+
     @property
     def parameters(self) -> Parameters:
         """The weights and biases, and their model."""

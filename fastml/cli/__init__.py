@@ -9,10 +9,10 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
-from importlib.metadata import version
 
 from numba.core import event
 
+import fastml
 from fastml.cli import convert, evaluate, fetch, generate, info, train
 from fastml.cli.arguments import CommandParser
 from fastml.cli.progress import CompileNotice
@@ -79,7 +79,7 @@ def fail(error: Exception, status: int) -> int:
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line; its results have the function of the chosen command as `run`."""
     parser = CommandParser(prog="fastml", description="Train and evaluate models on MNIST or data like it.")
-    parser.add_argument("--version", action="version", version=f"fastml {version('fastml')}")
+    parser.add_argument("--version", action="version", version=f"fastml {fastml.__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add(commands).set_defaults(run=command.run)
