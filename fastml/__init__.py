@@ -1,5 +1,6 @@
 """Train and evaluate softmax regression and a two-layer ReLU network on the CPU, with compiled kernels."""
 
+from fastml import compile_notice  # noqa: F401, it listens from now on
 from fastml.advice import FastmlWarning
 from fastml.datasets import load_mnist, parse_mnist
 from fastml.epochs import nn_epoch, softmax_regression_epoch

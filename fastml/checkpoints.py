@@ -57,16 +57,15 @@ class Checkpoint:
         self.num_examples, self.batch = num_examples, batch
 
     @contextmanager
-    def held(self, make: bool) -> Iterator[None]:
-        """Lock the directory against other runs; create it first if `make` is true.
+    def held(self) -> Iterator[None]:
+        """Lock the directory against other runs; create it first if it is missing.
 
         Raises
         ------
         OSError
-            If the directory does not exist or cannot be created; BlockingIOError if another run is using it.
+            If the directory cannot be created; BlockingIOError if another run is using it.
         """
-        if make:
-            self.path.parent.mkdir(exist_ok=True)
+        self.path.parent.mkdir(exist_ok=True)
         with locked_directory(self.path.parent):
             yield
 

@@ -99,10 +99,10 @@ class Run:
 
     @contextmanager
     def kept_in(self, directory: str | os.PathLike, resume: bool) -> Iterator[None]:
-        """Save the state in a directory while the block runs; with resume, first load the state that is saved there."""
+        """Save the state in a directory while the block runs; with resume, first load what is saved there already."""
         self.checkpoint = Checkpoint(directory, self.describe(), self.num_examples, self.settings.options.batch)
-        with self.checkpoint.held(make=not resume):
-            if resume:
+        with self.checkpoint.held():
+            if resume and self.checkpoint.path.exists():
                 self.row, self.seconds = self.checkpoint.load(self.state)
                 begun = len(self.history) + (self.row > 0)
                 if begun > self.settings.epochs:
@@ -112,6 +112,15 @@ class Run:
             else:
                 self.checkpoint.begin(self.state)
             yield
+
+    @contextmanager
+    def leaving_history(self) -> Iterator[None]:
+        """Give an exception that ends the block the attribute `history`, with what there is by then."""
+        try:
+            yield
+        except BaseException as error:
+            vars(error)["history"] = self.history
+            raise
 
     def describe(self) -> dict[str, object]:
         """Return the properties that a resumed run must share with the run that saved the checkpoint."""

@@ -102,8 +102,9 @@ def train_softmax(
         start, after each epoch, once a minute within an epoch, and when `progress` raises. A killed process loses at
         most about one minute of training.
     resume : bool
-        Whether to continue from the state in checkpoint. The result has the same bits as that of an uninterrupted run.
-        The sets and the settings must be the same, except epochs if the schedule is constant.
+        Whether to continue from the state in checkpoint; the run starts if there is none. The result has the same bits
+        as that of an uninterrupted run. The sets and the settings must be the same, except epochs if the schedule is
+        constant.
     verbose : bool
         Whether to print the table, with a row for each epoch that this call finishes.
     callback : callable, optional
@@ -128,6 +129,11 @@ def train_softmax(
     FloatingPointError
         When the training or the test loss is not finite after an epoch. The error names the first element of X that
         is not finite, or says that the weights have grown without bound.
+
+    Notes
+    -----
+    An exception that ends the training, such as KeyboardInterrupt, has an attribute `history`: the weights after the
+    last whole batch, and a row for each finished epoch.
 
     References
     ----------
@@ -239,8 +245,9 @@ def train(
     """Train; save the state of the run in the directory checkpoint unless it is None."""
     resume = checks.check_flag("resume", resume)
     if checkpoint is not None:
-        with run.kept_in(checkpoint, resume):
+        with run.leaving_history(), run.kept_in(checkpoint, resume):
             return run.train(verbose, callback)
     if resume:
-        raise ValueError("resume needs checkpoint, the directory that the run was kept in")
-    return run.train(verbose, callback)
+        raise ValueError("resume needs checkpoint, the directory that the run is kept in")
+    with run.leaving_history():
+        return run.train(verbose, callback)

@@ -7,6 +7,14 @@ from fastml.kernels.compile import calls
 from fastml.kernels.compile.options import OPTIONS
 
 
+@pytest.fixture(scope="session", autouse=True)
+def quiet():
+    """Suppress the notice of the first compilation, also in the processes that tests start."""
+    with pytest.MonkeyPatch.context() as patches:
+        patches.setenv("FASTML_QUIET", "1")
+        yield
+
+
 @pytest.fixture(scope="session")
 def mnist():
     return load_mnist()

@@ -126,6 +126,24 @@ def test_interrupt_within_a_slice_leaves_the_last_checkpoint(tmp_path, monkeypat
 
 
 @TRAIN
+def test_resume_without_a_checkpoint_starts(tmp_path, sets, train):
+    settings = {"epochs": 2, "batch": 16, "verbose": False}
+    history = train(*sets, **settings, checkpoint=tmp_path / "new", resume=True)
+    assert history == train(*sets, **settings)
+    assert train(*sets, **settings, checkpoint=tmp_path / "new", resume=True) == history
+
+
+@TRAIN
+def test_an_exception_has_the_history_so_far(sets, train):
+    with pytest.raises(Enough) as stopped:
+        train(*sets, epochs=3, batch=16, verbose=False, progress=stop_after(35))  # in the second epoch
+    history = stopped.value.history
+    whole = train(*sets, epochs=1, batch=16, verbose=False)
+    assert history.rows[0][:-1] == whole[0][:-1]
+    assert history.weights != whole.weights
+
+
+@TRAIN
 def test_stop_in_an_evaluation_keeps_the_epoch_before_it(tmp_path, sets, train):
     def progress(done, total, loss):
         if total == len(sets[2]):
@@ -184,7 +202,7 @@ def command(data, directory, *more):
 @pytest.mark.parametrize("slice", [1, 4, 11, 50])
 def test_signal_stops_the_command_with_a_checkpoint(capsys, monkeypatch, tmp_path, data, signum, slice):
     @contextmanager
-    def signalling(*unit):
+    def signalling(*arguments):
         def progress(done, total, loss):
             nonlocal slice
             slice -= 1
@@ -199,7 +217,7 @@ def test_signal_stops_the_command_with_a_checkpoint(capsys, monkeypatch, tmp_pat
     handlers = [signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)]
     argv = command(data, tmp_path / "parts", "--save", parts, "--log", tmp_path / "parts.jsonl")
     with monkeypatch.context() as patches:
-        patches.setattr("fastml.cli.train.progress_bar", signalling)
+        patches.setattr("fastml.cli.train.progress_unless_quiet", signalling)
         assert main(argv) == 128 + signum
     out, err = capsys.readouterr()
     message = f"stopped; the run is kept in {tmp_path / 'parts'}: the same command with --resume goes on"
@@ -289,7 +307,6 @@ def test_directory_of_a_run_that_goes_on(capsys, tmp_path, data, finished, resum
 
 
 def test_nothing_to_resume(capsys, tmp_path, data):
-    assert "No such file" in refuse(capsys, command(data, tmp_path / "run", "--resume"))
     assert "--resume needs --checkpoint" in refuse(capsys, ["train", "--resume"])
     assert "No such file" in refuse(capsys, command(data, tmp_path / "no" / "run"))
     assert not list(tmp_path.iterdir())

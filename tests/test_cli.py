@@ -1,20 +1,25 @@
+import argparse
+import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
 import tracemalloc
 import warnings
 from collections import Counter
+from contextlib import nullcontext
 
 import numba
 import numpy as np
 import pytest
 
 from fastml import evaluate, predict, roofline, train_nn, train_softmax
-from fastml.cli import main
+from fastml.cli import COMMANDS, main, make_parser
+from fastml.cli.arguments import count_up_to
 from fastml.cli.evaluate import format_matrix
-from fastml.cli.progress import CompileNotice, progress_bar
+from fastml.cli.progress import progress_bar
 from fastml.datasets import load_mnist, write_idx
 from fastml.history import table_head
 from fastml.optimizers import AdamW
@@ -93,7 +98,9 @@ def test_train_prints_what_the_library_trains_and_saves_its_weights(capsys, tmp_
     assert re.fullmatch(r"test error \d+\.\d\d%; \d+\.\d\d s of training, [\d,]+ examples per second", summary)
     weights, found = load_weights(saved)
     added = {"optimizer": "SGD()", "l2": 0.0, "bias": False, "standardize": False, "warmup_epochs": 0}
+    saved_history = found.pop("history")
     assert found == {"model": model, "epochs": 3, **settings, **added}
+    assert saved_history["test_loss"] == [row.test_loss for row in history]
     assert (weights.scale, weights.shift) == (1 / 255, 0)
     for W, expected in zip(weights, history.weights, strict=True):
         np.testing.assert_array_equal(W, expected, strict=True)
@@ -206,6 +213,13 @@ def test_info(capsys):
     assert re.fullmatch(r"[\w-]+, vectors of (128|256|512) bits", facts["compiled for"])
     assert "cache" in facts
     assert "read bandwidth" not in facts
+
+
+def test_info_as_json(capsys):
+    assert main(["info"]) == 0
+    facts = dict(re.split(r"  +", line, maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert main(["info", "--json"]) == 0
+    assert {name: str(fact) for name, fact in json.loads(capsys.readouterr().out).items()} == facts
 
 
 def test_info_roofline(capsys, monkeypatch):
@@ -366,12 +380,144 @@ def test_interrupt_is_one_line_and_130(capsys, monkeypatch, data):
     assert capsys.readouterr() == ("", "fastml: interrupted\n")
 
 
-def test_compiling_is_said_once(capsys):
-    notice = CompileNotice()
-    for _ in range(2):
-        notice.on_start(None)
-        notice.on_end(None)
-    assert capsys.readouterr() == ("", "fastml: compiling the kernels, some seconds ...\n")
+@pytest.mark.usefixtures("one_batch_a_slice")
+@pytest.mark.parametrize("plot", [False, True])
+@pytest.mark.parametrize(("calls", "epochs"), [(5, 0), (45, 1)])  # an epoch has 30 batches, and then evaluates
+def test_an_interrupted_command_saves_what_there_is(capsys, monkeypatch, tmp_path, data, plot, calls, epochs):
+    def interrupt_after(calls):
+        left = calls
+
+        def progress(done, total, loss):
+            nonlocal left
+            left -= 1
+            if left == 0:
+                raise KeyboardInterrupt
+
+        return progress
+
+    train_set, test_set = load_mnist(data, raw=True)
+    settings = {"hidden_dim": 8, "epochs": 5, "batch": 10, "lr": 0.2, "scale": train_set.scale, "verbose": False}
+    with pytest.raises(KeyboardInterrupt) as interrupted:
+        train_nn(*train_set, *test_set, **settings, progress=interrupt_after(calls))
+    expected = interrupted.value.history
+    assert len(expected) == epochs
+
+    bar = nullcontext(interrupt_after(calls))
+    monkeypatch.setattr("fastml.cli.train.progress_unless_quiet", lambda _, unit: bar if unit != "B" else nullcontext())
+    saved, picture = tmp_path / "weights.npz", tmp_path / "curves.png"
+    argv = ["train", "--data", data, "--hidden", "8", "--epochs", "5", "--batch", "10", "--save", str(saved)]
+    capsys.readouterr()
+    assert main([*argv, *["--plot", str(picture)] * plot]) == 130
+    message = capsys.readouterr().err
+    assert message.startswith(f"fastml: interrupted; {saved} holds the weights after the last whole batch")
+    assert "--checkpoint" in message
+    weights, found = load_weights(saved)
+    assert weights == expected.weights
+    assert found["epochs"] == epochs
+    assert found["history"]["train_loss"] == [row.train_loss for row in expected]
+    assert picture.exists() == (str(picture) in message) == (plot and epochs > 0)
+
+
+def test_save_does_not_overwrite_without_force(capsys, monkeypatch, tmp_path, data):
+    saved = tmp_path / "weights.npz"
+    argv = ["train", "--data", data, "--hidden", "4", "--epochs", "1", "--save", str(saved)]
+    assert main(argv) == 0
+    first = saved.read_bytes()
+    with monkeypatch.context() as patches:
+        patches.delattr("fastml.cli.train.train_nn")
+        assert f"{saved} is there already: choose another name, or overwrite it with --force" in refuse(capsys, argv)
+    assert saved.read_bytes() == first
+    assert main([*argv, "--seed", "1", "--force"]) == 0
+    assert saved.read_bytes() != first
+
+
+def test_one_command_starts_and_resumes_and_says_that_a_run_is_finished(capsys, tmp_path, data):
+    saved, run = tmp_path / "weights.npz", tmp_path / "run"
+    argv = ["train", "--data", data, "--hidden", "4", "--epochs", "2", "--save", str(saved), "--checkpoint", str(run)]
+    argv += ["--resume"]
+    assert main(argv) == 0
+    out, err = capsys.readouterr()
+    assert f"{run} holds no run yet: this one starts" in err
+    assert len(out.splitlines()) == 4
+    assert main(argv) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert f"the run in {run} is finished: it has 2 epochs" in out
+    assert main([*argv, "--epochs", "3"]) == 0
+    out, err = capsys.readouterr()
+    assert "is finished" not in out
+    assert load_weights(saved)[1]["epochs"] == 3
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "convert", "generate"])
+def test_quiet_commands_print_only_their_result(capsys, monkeypatch, tmp_path, data, weights_file, command):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr("fastml.cli.progress.BAR_DELAY_SECONDS", 0)
+    monkeypatch.setattr("fastml.datasets.generate.BLOCK", 8, raising=False)
+    (tmp_path / "text").write_text("1 1:2\n")
+    argv = {
+        "train": ["--data", data, "--hidden", "4", "--epochs", "2"],
+        "evaluate": [str(weights_file), "--data", data],
+        "convert": [str(tmp_path / "text"), str(tmp_path)],
+        "generate": [str(tmp_path / "large"), "--count", "1"],
+    }[command]
+    assert main([command, *argv, "--quiet"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "Epoch" not in out
+    assert out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_says_what_a_command_is_for_and_gives_an_example(capsys, command):
+    name = command.__name__.rpartition(".")[2]
+    with pytest.raises(SystemExit) as exit:
+        main([name, "--help"])
+    assert exit.value.code == 0
+    text = capsys.readouterr().out
+    assert re.search(rf"\n\n[A-Z][^\n]+[a-z]\.\n\n.*\n\nexample:\n  .*fastml {name} ", text, re.DOTALL)
+    (example,) = re.findall(rf"fastml ({name} [^&\n)]*)", text.rpartition("example:")[2])
+    assert make_parser().parse_args(shlex.split(example.rstrip('"'))).run is command.run
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_completion_scripts_know_commands_and_options(capsys, shell):
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert "generate" in script
+    assert "roofline" in script
+
+
+def test_completion_without_shtab(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    assert main(["completion", "bash"]) == 2
+    assert "pip install 'fastml[completion]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("7", 7), ("1e5", 100_000), ("8.1m", 8_100_000), ("8.1M", 8_100_000), ("60k", 60_000), ("1_000", 1000)],
+)
+def test_counts_in_short_forms(text, count):
+    assert count_up_to(10**7)(text) == count
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("0", "must be a whole number from 1 to 1000, got 0"),
+        ("1001", "from 1 to 1000"),
+        ("-5", "from 1 to 1000"),
+        ("1.5", "a whole number"),
+        ("nan", "a whole number"),
+        ("1e999999999", "from 1 to 1000"),
+        ("m", "such as 100000, 1e5 or 8.1m, got m"),
+        ("many", "such as 100000"),
+    ],
+)
+def test_what_is_no_count(text, match):
+    with pytest.raises(argparse.ArgumentTypeError, match=match):
+        count_up_to(1000)(text)
 
 
 def test_bar_shows_on_a_terminal_alone(capsys, monkeypatch):
@@ -411,4 +557,4 @@ def test_reader_that_goes_away_is_no_error():
     os.close(reader)
     completed = run_module("info", stdout=writer)
     os.close(writer)
-    assert (completed.returncode, completed.stderr) == (1, "")
+    assert (completed.returncode, completed.stderr) == (0, "")

@@ -10,15 +10,13 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from numba.core import event
-
 import fastml
-from fastml.cli import convert, evaluate, fetch, generate, info, train
+from fastml import compile_notice
+from fastml.cli import completion, convert, evaluate, fetch, generate, info, train
 from fastml.cli.arguments import CommandParser
-from fastml.cli.progress import CompileNotice
 from fastml.cli.signals import Stopped
 
-COMMANDS = (train, evaluate, fetch, convert, generate, info)
+COMMANDS = (train, evaluate, fetch, convert, generate, info, completion)
 # If a signal ends a process, shells report this number plus the number of the signal as the exit status.
 SIGNALLED = 128
 
@@ -34,8 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit status: 0 after success; 1 if the loss is not finite or the reader of the output has closed its pipe; 2
-        if an argument, a file or the environment is invalid; 130 after an interrupt, 143 after SIGTERM.
+        The exit status: 0 after success, or if the reader of the output has closed its pipe; 1 if the loss is not
+        finite; 2 if an argument, a file or the environment is invalid; 130 after an interrupt, 143 after SIGTERM.
 
     Raises
     ------
@@ -44,14 +42,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = make_parser().parse_args(argv)
     try:
-        with event.install_listener("numba:compile", CompileNotice()), warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.showwarning = show_warning
+            compile_notice.notice.said |= getattr(arguments, "quiet", False)
             arguments.run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
         # Python flushes stdout again at exit. Stdout becomes the null device, so that this flush does not fail as well.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except FloatingPointError as error:
         return fail(error, 1)
     except (ValueError, TypeError, OSError, ImportError, MemoryError, RuntimeError) as error:

@@ -1,15 +1,19 @@
 """Arguments that several commands share: argument types for argparse, and checks of output paths."""
 
 import argparse
+import decimal
 import difflib
 import importlib
 import math
 import re
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Any, NoReturn
 
+from fastml.cli.progress import progress_bar
 from fastml.files import check_destination
+from fastml.options import Progress
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -47,6 +51,22 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {nearest[0]}?" if nearest else ""
 
 
+def add_command(commands: Any, name: str, purpose: str, example: str) -> argparse.ArgumentParser:
+    """Add a command to the argparse commands, with a sentence on what it is for and an example; return its parser."""
+    short = purpose[0].lower() + purpose[1:].partition(". ")[0].rstrip(".")
+    return commands.add_parser(name, help=short, description=purpose, epilog=f"example:\n  {example}")
+
+
+def add_quiet(parser: argparse.ArgumentParser) -> None:
+    """Add the option --quiet of the commands that take their time."""
+    parser.add_argument("--quiet", action="store_true", help="print only the result, and no progress")
+
+
+def progress_unless_quiet(arguments: argparse.Namespace, unit: str) -> AbstractContextManager[Progress | None]:
+    """Return a progress bar as a context manager, or with --quiet a context without one."""
+    return nullcontext() if arguments.quiet else progress_bar(unit)
+
+
 def add_data(parser: argparse.ArgumentParser) -> None:
     """Add the option --data of the commands that read a data set."""
     parser.add_argument(
@@ -65,6 +85,22 @@ def integer_in(minimum: int, maximum: float = math.inf) -> Callable[[str], int]:
         return value
 
     return integer
+
+
+def count_up_to(maximum: int) -> Callable[[str], int]:
+    """Return an argument type for numbers of things, from 1 to maximum: 100000, 1e5, 100k or 0.1m."""
+
+    def count(text: str) -> int:
+        factor = {"k": 1_000, "m": 1_000_000}.get(text[-1:].lower())
+        try:
+            value = decimal.Decimal(text[:-1]) * factor if factor else decimal.Decimal(text)
+        except ArithmeticError:
+            raise argparse.ArgumentTypeError(f"must be a number such as 100000, 1e5 or 8.1m, got {text}") from None
+        if not value.is_finite() or not 1 <= value <= maximum or value != int(value):
+            raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {maximum}, got {text}")
+        return int(value)
+
+    return count
 
 
 def real(text: str) -> float:

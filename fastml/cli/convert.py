@@ -4,14 +4,16 @@ import argparse
 import re
 from pathlib import Path
 
-from fastml.cli.progress import progress_bar
+from fastml.cli.arguments import add_command, add_quiet, progress_unless_quiet
 from fastml.datasets.convert import FORMATS, convert
 from fastml.datasets.mnist import IMAGES, LABELS
 
 
 def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     """Add the command to the argparse commands and return its parser."""
-    parser = commands.add_parser("convert", help="convert LIBSVM text or Kaggle CSV to IDX files")
+    purpose = "Convert LIBSVM text or Kaggle CSV to IDX files, which `--data` takes."
+    parser = add_command(commands, "convert", purpose, "fastml convert mnist8m.bz2 DIR")
+    add_quiet(parser)
     add = parser.add_argument
     add("source", metavar="SOURCE", help="text file, plain or compressed with gzip, bzip2 or xz")
     add("directory", metavar="DIR", help="directory to write to, under the names of MNIST's training set")
@@ -29,7 +31,7 @@ def run(arguments: argparse.Namespace) -> None:
         if path.exists():
             raise FileExistsError(f"{path} is there already: choose another directory, or remove it")
     settings = {"shape": arguments.shape, "text_format": arguments.format}
-    with progress_bar("B") as progress:
+    with progress_unless_quiet(arguments, "B") as progress:
         count = convert(arguments.source, images, labels, **settings, progress=progress)
     print(f"{images}: {count:,} images of {' x '.join(map(str, arguments.shape))}")
 

@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastml.checks import first_not_finite
-from fastml.cli.arguments import add_data, check_outputs, name_ending
-from fastml.cli.progress import progress_bar
+from fastml.cli.arguments import add_command, add_data, add_quiet, check_outputs, name_ending, progress_unless_quiet
 from fastml.datasets import load_mnist
 from fastml.evaluation import evaluate, predict
 from fastml.weights import Weights, load_weights
@@ -21,7 +20,9 @@ MOST_PAIRS = 20
 
 def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     """Add the command to the argparse commands and return its parser."""
-    parser = commands.add_parser("evaluate", help="print the loss, error and confusion matrix of a model")
+    purpose = "Print the loss, the error and the confusion matrix of saved weights on a test set."
+    parser = add_command(commands, "evaluate", purpose, "fastml evaluate weights.npz --data DIR")
+    add_quiet(parser)
     add_data(parser)
     parser.add_argument("file", metavar="FILE.npz", help="weights saved by `fastml train --save`")
     parser.add_argument("--plot", type=name_ending(".png"), metavar="FILE.png", help="draw the confusion matrix")
@@ -35,7 +36,7 @@ def run(arguments: argparse.Namespace) -> None:
     num_classes = weights[-1].shape[1]
     if plotting is not None and num_classes > MOST_DRAWN:
         raise ValueError(f"--plot draws at most {MOST_DRAWN} classes, {arguments.file} has {num_classes}")
-    with progress_bar("B") as progress:
+    with progress_unless_quiet(arguments, "B") as progress:
         _, test_set = load_mnist(arguments.data, raw=True, progress=progress)
     X, y = test_set
     if np.ndim(weights.scale) == 0 and weights.scale == 1 and not np.any(weights.shift):

@@ -2,14 +2,16 @@
 
 import argparse
 
-from fastml.cli.progress import progress_bar
+from fastml.cli.arguments import add_command, add_quiet, progress_unless_quiet
 from fastml.datasets.sources import SETS
 
 
 def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     """Add the command to the argparse commands and return its parser."""
-    parser = commands.add_parser("fetch", help="download a data set in the format of MNIST")
-    parser.add_argument("name", choices=SETS, metavar="NAME", help=f"one of {', '.join(SETS)}")
+    purpose = "Download a data set in the format of MNIST, which `--data` takes."
+    parser = add_command(commands, "fetch", purpose, "fastml fetch fashion-mnist DIR && fastml train --data DIR")
+    add_quiet(parser)
+    parser.add_argument("name", choices=list(SETS), metavar="NAME", help=f"one of {', '.join(SETS)}")
     parser.add_argument("directory", nargs="?", metavar="DIR", help="directory (default: NAME in the cache directory)")
     return parser
 
@@ -23,6 +25,6 @@ def run(arguments: argparse.Namespace) -> None:
     if not missing(arguments.name, directory):
         print(f"{directory} holds {arguments.name} already")
         return
-    with progress_bar("B") as progress:
+    with progress_unless_quiet(arguments, "B") as progress:
         fetch(arguments.name, directory, progress=progress)
     print(f"{directory} holds {arguments.name}; {cache() / 'downloads'} keeps what was downloaded")

@@ -5,8 +5,15 @@ import time
 
 import numpy as np
 
-from fastml.cli.arguments import check_outputs, integer_in, name_ending
-from fastml.cli.progress import progress_bar
+from fastml.cli.arguments import (
+    add_command,
+    add_quiet,
+    check_outputs,
+    count_up_to,
+    integer_in,
+    name_ending,
+    progress_unless_quiet,
+)
 from fastml.datasets import deform, generate_mnist, load_mnist
 from fastml.datasets.generate import LARGEST_COUNT, SIDE
 
@@ -16,11 +23,13 @@ DEFORMATIONS_OF_A_DIGIT = 15
 
 def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     """Add the command to the argparse commands and return its parser."""
-    parser = commands.add_parser("generate", help="make large MNIST: the training images, and deformations of them")
+    purpose = "Make large MNIST: the training images, and small random deformations of them."
+    parser = add_command(commands, "generate", purpose, "fastml generate DIR --count 8.1m && fastml train --data DIR")
+    add_quiet(parser)
     add = parser.add_argument
     add("directory", metavar="DIR", help="directory to write to; the same command continues interrupted work")
-    counts = integer_in(1, LARGEST_COUNT)
-    add("--count", type=counts, metavar="N", required=True, help="training images to make, 784 bytes each")
+    counts = {"type": count_up_to(LARGEST_COUNT), "metavar": "N", "required": True}
+    add("--count", **counts, help="training images to make, 784 bytes each: 100000, 1e5 or 0.1m")
     seeds = integer_in(0, 2**64 - 1)
     add("--seed", type=seeds, default=0, metavar="N", help="seed of the deformations (default: %(default)s)")
     add("--plot", type=name_ending(".png"), metavar="FILE.png", help="draw digits and deformations of them")
@@ -31,7 +40,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Write the files, print a summary, and with --plot draw a digit of each class and deformations of it."""
     plotting = check_outputs(arguments.plot)
     began = time.perf_counter()
-    with progress_bar() as progress:
+    with progress_unless_quiet(arguments, " examples") as progress:
         generate_mnist(arguments.directory, arguments.count, arguments.seed, progress=progress)
     seconds = time.perf_counter() - began
     print(f"{arguments.directory} holds {arguments.count:,} training images and MNIST's test set; {seconds:.1f} s")

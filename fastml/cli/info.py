@@ -1,16 +1,20 @@
 """`fastml info`: print the facts that a report of a problem or a speed should contain."""
 
 import argparse
+import json
 
 import numba
 
+from fastml.cli.arguments import add_command
 from fastml.kernels.loss import judge_logits
 from fastml.roofline import Roofline, machine_facts
 
 
 def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     """Add the command to the argparse commands and return its parser."""
-    parser = commands.add_parser("info", help="print versions, CPU, threads and cache")
+    purpose = "Print versions, CPU, threads and cache: what the report of a problem or of a speed should contain."
+    parser = add_command(commands, "info", purpose, "fastml info --roofline --json")
+    parser.add_argument("--json", action="store_true", help="print a JSON object")
     parser.add_argument(
         "--roofline", action="store_true", help="measure how fast this machine multiplies and adds, and reads memory"
     )
@@ -28,5 +32,8 @@ def run(arguments: argparse.Namespace) -> None:
         roofline = Roofline()
         roofline.measure()
         facts |= roofline.facts()
+    if arguments.json:
+        print(json.dumps(facts, indent=2))
+        return
     for name, fact in facts.items():
         print(f"{name:<17} {fact}")

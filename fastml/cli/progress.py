@@ -1,10 +1,8 @@
-"""Feedback on the terminal while a command runs: a progress bar, and a notice about compilation."""
+"""Feedback on the terminal while a command runs: a progress bar."""
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-
-from numba.core import event
 
 # Shorter work gets no progress bar, which would only flicker.
 BAR_DELAY_SECONDS = 0.5
@@ -43,18 +41,3 @@ def progress_bar(unit: str = " examples") -> Iterator[Callable[..., None] | None
     finally:
         if bar is not None:
             bar.close()
-
-
-class CompileNotice(event.Listener):
-    """Prints a notice on stderr when the first kernel is compiled. Kernels from the cache cause no notice."""
-
-    said = False
-
-    def on_start(self, compilation):
-        """Print the notice, once."""
-        if not self.said:
-            self.said = True
-            print("fastml: compiling the kernels, some seconds ...", file=sys.stderr, flush=True)
-
-    def on_end(self, compilation):
-        """Print nothing."""

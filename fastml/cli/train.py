@@ -2,16 +2,31 @@
 
 import argparse
 import math
+import signal
+import sys
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numba
 
-from fastml.cli.arguments import add_data, check_outputs, integer_in, name_ending, real
+from fastml.checkpoints import FILE_NAME
+from fastml.cli.arguments import (
+    add_command,
+    add_data,
+    add_quiet,
+    check_outputs,
+    integer_in,
+    name_ending,
+    progress_unless_quiet,
+    real,
+)
 from fastml.cli.log import Log, run_digest
-from fastml.cli.progress import progress_bar
-from fastml.cli.signals import stopping_between_slices
+from fastml.cli.signals import Stopped, stopping_between_slices
 from fastml.datasets import load_mnist
+from fastml.history import History
 from fastml.optimizers import SGD, AdamW, Momentum, Optimizer
 from fastml.schedules import SCHEDULES
 from fastml.training import train_nn, train_softmax
@@ -23,8 +38,10 @@ OPTIMIZERS = ("sgd", "momentum", "nesterov", "adamw")
 
 def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     """Add the command to the argparse commands and return its parser."""
-    parser = commands.add_parser("train", help="train a model and print a line for each epoch")
+    purpose = "Train a model and print a line for each epoch, on MNIST unless other data are given."
+    parser = add_command(commands, "train", purpose, "fastml train --hidden 100 --epochs 10 --save weights.npz")
     add_data(parser)
+    add_quiet(parser)
     add = parser.add_argument
     models = {"choices": ("nn", "softmax"), "default": "nn"}
     add("--model", **models, help="two-layer network or softmax regression (default: %(default)s)")
@@ -48,8 +65,9 @@ def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     threads = integer_in(1, numba.config.NUMBA_NUM_THREADS)
     add("--threads", type=threads, metavar="N", help="threads to train on (default: as many as Numba has)")
     add("--save", type=name_ending(".npz"), metavar="FILE.npz", help="save the weights and the settings")
+    add("--force", action="store_true", help="overwrite the file of --save; --resume does, too")
     add("--checkpoint", metavar="DIR", help="save the run in a directory, after each epoch and each minute")
-    add("--resume", action="store_true", help="continue the run in the directory of --checkpoint")
+    add("--resume", action="store_true", help="continue the run in the directory of --checkpoint, or start one")
     add("--log", type=name_ending(".jsonl"), metavar="FILE.jsonl", help="append a line of JSON for each epoch")
     add("--plot", type=name_ending(".png"), metavar="FILE.png", help="draw the learning curves")
     return parser
@@ -57,14 +75,11 @@ def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Train a model, after a check that the results can be written."""
-    if arguments.resume and arguments.checkpoint is None:
-        raise ValueError("--resume needs --checkpoint DIR, the directory that the run was kept in")
-    if arguments.hidden is not None and arguments.model != "nn":
-        raise ValueError(f"--hidden needs --model nn, got {arguments.model}")
+    check_options(arguments)
     plotting = check_outputs(arguments.save, arguments.log, arguments.plot)
     if arguments.threads is not None:
         numba.set_num_threads(arguments.threads)
-    with progress_bar("B") as progress:
+    with progress_unless_quiet(arguments, "B") as progress:
         train_set, test_set = load_mnist(arguments.data, raw=True, progress=progress)
 
     names = ("lr", "schedule", "batch", "shuffle", "seed", "l2", "bias", "standardize")
@@ -80,15 +95,25 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         used["hidden_dim"] = settings["hidden_dim"] = HIDDEN if arguments.hidden is None else arguments.hidden
         train = partial(train_nn, **used)
+    settings |= {"model": arguments.model, "optimizer": repr(optimizer), "warmup_epochs": arguments.warmup}
     log = None
     if arguments.log is not None:
         # More epochs may follow where the schedule is constant: then their number does not tell runs apart.
         epochs = None if arguments.schedule == "constant" else arguments.epochs
-        described = settings | {"model": arguments.model, "epochs": epochs, "optimizer": repr(optimizer)}
-        described["warmup_epochs"] = arguments.warmup
-        log = Log(arguments.log, arguments.resume, run_digest(described, train_set, test_set))
+        digest = run_digest(settings | {"epochs": epochs}, train_set, test_set)
+        log = Log(arguments.log, arguments.resume, digest)
+    if arguments.resume and not Path(arguments.checkpoint, FILE_NAME).exists():
+        print(f"fastml: {arguments.checkpoint} holds no run yet: this one starts", file=sys.stderr)
+    trained = 0
+
+    def after_epoch(history: History) -> None:
+        nonlocal trained
+        trained += 1
+        if log is not None:
+            log(history)
+
     with ExitStack() as stack:
-        progress = stack.enter_context(progress_bar())
+        progress = stack.enter_context(progress_unless_quiet(arguments, " examples"))
         if arguments.checkpoint is not None:
             message = f"stopped; the run is kept in {arguments.checkpoint}: the same command with --resume goes on"
             progress = stack.enter_context(stopping_between_slices(progress, message))
@@ -97,20 +122,50 @@ def run(arguments: argparse.Namespace) -> None:
             "optimizer": optimizer,
             "checkpoint": arguments.checkpoint,
             "resume": arguments.resume,
+            "verbose": not arguments.quiet,
         }
-        history = train(*train_set, *test_set, **run, progress=progress, callback=log)
+        try:
+            history = train(*train_set, *test_set, **run, progress=progress, callback=after_epoch)
+        except (KeyboardInterrupt, BrokenPipeError) as error:
+            written = keep_results(arguments, settings, getattr(error, "history", None), plotting)
+            if not written or isinstance(error, BrokenPipeError):
+                raise
+            message = f"interrupted; {written}. With --checkpoint DIR, a run can go on"
+            raise Stopped(signal.SIGINT, message) from error
     if log is not None:
         log(history)
 
+    if trained == 0:
+        print(f"the run in {arguments.checkpoint} is finished: it has {len(history)} epochs")
     seconds = sum(row.seconds for row in history.rows)
     rate = arguments.epochs * len(train_set[0]) / seconds
     print(f"test error {history[-1].test_err:.2%}; {seconds:.2f} s of training, {rate:,.0f} examples per second")
-    if arguments.save is not None:
-        settings |= {"model": arguments.model, "epochs": arguments.epochs, "optimizer": repr(optimizer)}
-        settings |= {"warmup_epochs": arguments.warmup}
+    keep_results(arguments, settings, history, plotting)
+
+
+def check_options(arguments: argparse.Namespace) -> None:
+    """Reject options that do not fit each other, and a file that would be overwritten."""
+    if arguments.resume and arguments.checkpoint is None:
+        raise ValueError("--resume needs --checkpoint DIR, the directory that the run is kept in")
+    if arguments.hidden is not None and arguments.model != "nn":
+        raise ValueError(f"--hidden needs --model nn, got {arguments.model}")
+    if arguments.save is not None and Path(arguments.save).is_file() and not (arguments.force or arguments.resume):
+        raise FileExistsError(f"{arguments.save} is there already: choose another name, or overwrite it with --force")
+
+
+def keep_results(
+    arguments: argparse.Namespace, settings: dict[str, Any], history: History | None, plotting: ModuleType | None
+) -> str:
+    """Save the weights and draw the curves, if they are wanted and there are any; return what was written."""
+    written = []
+    if history is not None and arguments.save is not None:
+        settings = settings | {"epochs": len(history), "history": history.to_dict()}
         save_weights(arguments.save, history.weights, settings)
-    if plotting is not None:
+        written.append(f"{arguments.save} holds the weights after the last whole batch")
+    if history is not None and history.rows and plotting is not None:
         plotting.plot_history(history, arguments.plot)
+        written.append(f"{arguments.plot} shows the curves so far")
+    return ", ".join(written)
 
 
 def optimizer_of(arguments: argparse.Namespace) -> Optimizer:
