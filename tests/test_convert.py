@@ -1,18 +1,23 @@
 import bz2
 import gzip
+import io
 import lzma
 import os
+import re
 import tracemalloc
+import zipfile
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.datasets import dump_svmlight_file
 
 from fastml.cli import main
 from fastml.datasets import convert as converting
-from fastml.datasets import load_mnist, read_idx
-from fastml.datasets.convert import ConvertError, convert, format_of
+from fastml.datasets import lines, load_mnist, read_idx
+from fastml.datasets.convert import ConvertError, Layout, convert, format_of
+from fastml.datasets.text_formats import is_head
 
 MIB = 2**20
 COMPRESS = {"plain": bytes, "gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress}
@@ -75,7 +80,7 @@ def refuse(paths, text, match, **settings):
 @pytest.mark.parametrize("text_format", FORMATS)
 @pytest.mark.parametrize("block", [32, 2**22])
 def test_round_trip(monkeypatch, paths, compress, text_format, block):
-    monkeypatch.setattr(converting, "BLOCK_BYTES", block)  # text in many blocks, and in one
+    monkeypatch.setattr(lines, "BLOCK_BYTES", block)  # text in many blocks, and in one
     monkeypatch.setattr(converting, "BLOCK_PIXELS", block)  # and so the images
     X, y = examples(200)
     found = converted(paths, compress(WRITE[text_format](X, y)), text_format=text_format)
@@ -102,6 +107,19 @@ def test_streams_one_behind_another(paths):
         (b'"Label","1x1"\r\n7,255,0,0,0,0,9\r\n3,0,1,0,0,0,0\r\n', "csv"),
         (b"7,255,0,0,0,0,9\n3,0,1,0,0,0,0", "csv"),
         (b"label\n 7 , 255,0,0,0,0,9 \n\n3,0,1,0,0,0,0\n \n", "csv"),
+        (b"\xef\xbb\xbf7 1:255 6:9\n3 2:1\n", "libsvm"),
+        (b"7 1:255 6:9\r3 2:1", "libsvm"),  # carriage returns alone
+        (b"# first\n7 1:255 6:9 # 2:3\n # \n3 2:1# x\n#", "libsvm"),
+        (b"7.0 1:2.55e2 6:900e-2\n3e0 2:1.0\n", "libsvm"),
+        (b"0.7e+1 1:25500000000000000000000e-20 6:9.\n30E-1 2:1\n", "libsvm"),
+        (b"\xef\xbb\xbflabel,a,b,c,d,e,f\r\n7,255,0,0,0,0,9\r\n3,0,1,0,0,0,0\r\n", "csv"),
+        (b"label,a,b,c,d,e,f\r7,255,0,0,0,0,9\r3,0,1,0,0,0,0\r", "csv"),
+        (b'"7","255","0","0","0","0","9"\n"3", "0" ,"1","0","0","0","0"\n', "csv"),
+        (b"7.0,255.0,0.0,0,0,0,9.0\n3,0,1e0,0,0,0,0\n", "csv"),
+        (b"a,b,c,d,e,f,class\n255,0,0,0,0,9,7\n0,1,0,0,0,0,3\n", "csv"),  # OpenML's order
+        (b",label,0,1,2,3,4,5\n0,7,255,0,0,0,0,9\n1,3,0,1,0,0,0,0\n", "csv"),  # an index of pandas
+        (b'id,a,b,c,d,e,f,Label\nx,255,0,0,0,0,9,7\n"y",0,1,0,0,0,0,3\n', "csv"),
+        (b"\n\nlabel\n7,255,0,0,0,0,9\n3,0,1,0,0,0,0\n", "csv"),
     ],
 )
 def test_what_is_accepted(paths, text, text_format):
@@ -123,27 +141,31 @@ PIXEL = "the value of a pixel is an integer from 0 to 255"
         ("libsvm", "256 1:1", "'256'", LABEL),
         ("libsvm", "-1 1:1", "'-1'", LABEL),
         ("libsvm", "+1 1:1", "'[+]1'", LABEL),
-        ("libsvm", "1.0 1:1", "'1.0'", LABEL),
         ("libsvm", "nan 1:1", "'nan'", LABEL),
         ("libsvm", "1,2 1:1", "'1,2'", LABEL),
         ("libsvm", "1:1 2:2", "'1:1'", LABEL),
-        ("libsvm", "# comment", "'#'", LABEL),
         ("libsvm", "18446744073709551617 1:1", "'18446744073709551617'", LABEL),
         ("libsvm", "7 qid:3 1:1", "'qid:3'", INDEX),
-        ("libsvm", "7 0:1", "'0:1'", INDEX),
+        ("libsvm", "7 0:1", "'0:1'", INDEX + "; --zero-based if indices begin at 0"),
+        ("libsvm", "1.5 1:1", "'1.5'", LABEL),
+        ("libsvm", "2.56e2 1:1", "'2.56e2'", LABEL),
+        ("libsvm", "7x 1:1", "'7x'", LABEL),
+        ("libsvm", "7 1:1e", "'1:1e'", PIXEL),
+        ("libsvm", "7 1:1e-", "'1:1e-'", PIXEL),
+        ("libsvm", "7 1:1e1000", "'1:1e1000'", PIXEL),
+        ("libsvm", "7 1:255.00001", "'1:255.00001'", PIXEL),
+        ("libsvm", "7 1:.5", "'1:.5'", PIXEL + "; --scale 255 for pixels in \\[0, 1\\]"),
         ("libsvm", "7 -1:1", "'-1:1'", INDEX),
         ("libsvm", "7 1:1 7:1", "'7:1'", INDEX),
         ("libsvm", "7 4294967297:1", "'4294967297:1'", INDEX),
         ("libsvm", "7 1", "'1'", INDEX),
         ("libsvm", "7 :1", "':1'", INDEX),
         ("libsvm", "7 1 :1", "'1'", INDEX),
-        ("libsvm", "7 1:1 # comment", "'#'", INDEX),
         ("libsvm", "7 2:1 2:1", "'2:1'", GROW),
         ("libsvm", "7 2:1 1:1", "'1:1'", GROW),
         ("libsvm", "7 1:256", "'1:256'", PIXEL),
         ("libsvm", "7 1:-1", "'1:-1'", PIXEL),
-        ("libsvm", "7 1:0.5", "'1:0.5'", PIXEL),
-        ("libsvm", "7 1:1e2", "'1:1e2'", PIXEL),
+        ("libsvm", "7 1:0.5", "'1:0.5'", PIXEL + "; --scale 255 for pixels in \\[0, 1\\]"),
         ("libsvm", "7 1:nan", "'1:nan'", PIXEL),
         ("libsvm", "7 1:", "'1:'", PIXEL),
         ("libsvm", "7 1: 1", "'1:'", PIXEL),
@@ -154,18 +176,25 @@ PIXEL = "the value of a pixel is an integer from 0 to 255"
         ("csv", ",0,0,0,0,0,0", "''", LABEL),
         ("csv", "7;0;0;0;0;0;0", "'7;0;0;0;0;0;0'", LABEL),
         ("csv", "7,0,0,256,0,0,0", "'256'", PIXEL),
-        ("csv", "7,0,0,0.5,0,0,0", "'0.5'", PIXEL),
+        ("csv", "7,0,0,0.5,0,0,0", "'0.5'", PIXEL + "; --scale 255 for pixels in \\[0, 1\\]"),
+        ("csv", '7,0,0,"1,0,0,0', "'\"1'", PIXEL),
+        ("csv", '7,0,0,1",0,0,0', "'1\"'", PIXEL),
         ("csv", "7,0,0,,0,0,0", "''", PIXEL),
         ("csv", "7,0,0,0,0,0,", "''", PIXEL),
         ("csv", "7,0,0,1 2,0,0,0", "'1 2'", PIXEL),
-        ("csv", '7,0,0,"1",0,0,0', "'\"1\"'", PIXEL),
-        ("csv", "7,0,0,0,0,0", "6 columns", "need 7: a label and 6 pixels"),
-        ("csv", "7", "1 columns", "need 7: a label and 6 pixels"),
-        ("csv", "7,0,0,0,0,0,0,0", "8 columns", "need 7: a label and 6 pixels"),
+        (
+            "csv",
+            "7,0,0,0,0,0",
+            "6 columns",
+            "need 7: a label, 6 pixels; if the label column is missing, --no-labels writes images alone",
+        ),
+        ("csv", "7", "1 columns", "need 7: a label, 6 pixels"),
+        ("csv", "7,0,0,0,0,0,0,0", "8 columns", "need 7: a label, 6 pixels; --index-column leaves a column out"),
+        ("csv", "7,0,0,0,0,0,0,0,0", "9 columns", "need 7: a label, 6 pixels"),
     ],
 )
 def test_errors_name_the_line(monkeypatch, paths, text_format, line, found, need, lines_before):
-    monkeypatch.setattr(converting, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(lines, "BLOCK_BYTES", 64)
     monkeypatch.setattr(converting, "LINE_BYTES_PER_PIXEL", 200)
     before = WRITE[text_format](*examples(lines_before - 1)) if lines_before else b""
     if text_format == "libsvm" and lines_before:
@@ -176,9 +205,10 @@ def test_errors_name_the_line(monkeypatch, paths, text_format, line, found, need
 
 
 def test_first_line_of_names_is_the_first_alone(monkeypatch, paths):
-    monkeypatch.setattr(converting, "BLOCK_BYTES", 12)  # the third line begins a block
+    monkeypatch.setattr(lines, "BLOCK_BYTES", 12)  # the third line begins a block
     refuse(paths, b"label,a\n7,0,0,0,0,0,0\nlabel,a\n", "line 3: found 'label'", text_format="csv")
-    refuse(paths, b"pixel0,pixel1\n0,0,0,0,0,0\n", "line 1: found 'pixel0', a label", text_format="csv")
+    match = "line 1: found the names pixel0, pixel1 and no label column; name it with --label-column, or write images"
+    refuse(paths, b"pixel0,pixel1\n0,0,0,0,0,0\n", match, text_format="csv")
 
 
 @pytest.mark.parametrize(
@@ -212,6 +242,91 @@ def test_no_examples(paths, text):
     refuse(paths, text, "found no examples", text_format="csv")
 
 
+def zipped(*texts):
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        for i, text in enumerate(texts):
+            file.writestr(f"{i}.csv", text)
+    return archive.getvalue()
+
+
+def test_the_only_file_of_an_archive(monkeypatch, paths):
+    monkeypatch.setattr(lines, "BLOCK_BYTES", 64)
+    X, y = examples(50)
+    found = converted(paths, zipped(csv(X, y)), text_format="csv")
+    for array, expected in zip(found, (X, y), strict=True):
+        np.testing.assert_array_equal(array, expected)
+    for path in paths:
+        path.unlink()
+    refuse(paths, zipped(b"1,2", b"3,4"), "found 2 files in the archive, need one", text_format="csv")
+    refuse(paths, zipped(csv(X, y))[:-30], "damaged compressed stream", text_format="csv")
+
+
+@pytest.mark.parametrize("trailing", [b"x", b"\0", b"BZ", b"BZhx" * 10, gzip.compress(b"7 1:1")])
+def test_bytes_after_a_bzip2_stream_are_refused(paths, trailing):
+    refuse(paths, bz2.compress(b"7 1:1\n") + trailing, "damaged compressed stream")
+
+
+@pytest.mark.parametrize(
+    ("text", "layout", "X", "y"),
+    [
+        ("1,2,3,4,5,6,7", Layout(label_column=-1), [1, 2, 3, 4, 5, 6], 7),
+        ("1,2,3,4,5,6,7", Layout(label_column=2), [1, 2, 4, 5, 6, 7], 3),
+        ("a,b,c,d,e,f,g\n1,2,3,4,5,6,7", Layout(label_column="C"), [1, 2, 4, 5, 6, 7], 3),
+        ("9,1,2,3,4,5,6,7", Layout(index_column=0), [2, 3, 4, 5, 6, 7], 1),
+        ("1,2,3,4,5,6,7,x y", Layout(index_column=-1), [2, 3, 4, 5, 6, 7], 1),
+        ("1,2,3,4,5,6,x,7", Layout(index_column=6, label_column=7), [1, 2, 3, 4, 5, 6], 7),
+        ("7,0,1,0.5,0.001,0.2,0.998", Layout(scale=255), [0, 255, 128, 0, 51, 254], 7),
+    ],
+)
+def test_layouts_of_csv(paths, text, layout, X, y):
+    images, labels = converted(paths, text.encode(), text_format="csv", layout=layout)
+    assert (images.ravel().tolist(), labels.tolist()) == (X, [y])
+
+
+@pytest.mark.parametrize(
+    ("text", "layout", "match"),
+    [
+        ("1,2,3,4,5,6,7", Layout(label_column=7), "line 1: found 7 columns, so the label column cannot be 7"),
+        ("a,b\n", Layout(label_column="c"), "line 1: found no label column 'c', but a, b"),
+        ("1,2,3,4,5,6,7", Layout(label_column=1, index_column=1), "line 1: column 1 is that of the label and of the"),
+        ("7,0,1,1.01,0,0,0", Layout(scale=255), "line 1: found '1.01', the value of a pixel"),
+    ],
+)
+def test_layouts_that_a_text_does_not_have(paths, text, layout, match):
+    refuse(paths, text.encode(), match, text_format="csv", layout=layout)
+
+
+@pytest.mark.parametrize(
+    "text", ["p0,p1,p2,p3,p4,p5\n1,2,3,4,5,6\n", "1,2,3,4,5,6\n", "id,a,b,c,d,e,f\n9,1,2,3,4,5,6\n"]
+)
+def test_images_without_labels(paths, text):
+    source, images, _ = paths
+    source.write_text(text)
+    assert convert(source, images, None, shape=SHAPE, text_format="csv") == 1
+    assert read_idx(images).ravel().tolist() == [1, 2, 3, 4, 5, 6]
+    assert set(source.parent.iterdir()) == {source, images}
+    with pytest.raises(ValueError, match="labels must be a file for LIBSVM text"):
+        convert(source, images, None)
+
+
+@pytest.mark.parametrize("comment", ["", "as it should be"])
+def test_files_of_scikit_learn_begin_at_0(paths, comment):
+    X, y = examples(30)
+    file = io.BytesIO()
+    dump_svmlight_file(X.reshape(30, -1).astype(float), y, file, comment=comment)
+    found = converted(paths, file.getvalue(), layout=Layout(zero_based=True))
+    for array, expected in zip(found, (X, y), strict=True):
+        np.testing.assert_array_equal(array, expected)
+    if comment:
+        for path in paths:
+            path.unlink()
+        refuse(paths, file.getvalue(), "line 2: found '# Column indices are zero-based', so --zero-based is needed")
+    one_based = io.BytesIO()
+    dump_svmlight_file(X.reshape(30, -1).astype(float), y, one_based, zero_based=False, comment=comment)
+    np.testing.assert_array_equal(converted(paths, one_based.getvalue())[0], X)
+
+
 @pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
 @pytest.mark.parametrize("damage", ["cut", "bits"])
 def test_damaged_stream(paths, compress, damage):
@@ -228,7 +343,7 @@ def test_errors_of_the_disk_stay_os_errors(monkeypatch, paths):
     def fail(*arguments):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(bz2.BZ2File, "read", fail)
+    monkeypatch.setattr(lines.Bzip2Stream, "read", fail)
     with pytest.raises(OSError, match="Input/output error"):
         convert(source, images, labels)
     with pytest.raises(FileNotFoundError):
@@ -276,16 +391,29 @@ texts = {
 
 
 def oracle(text, text_format):
-    """The examples of a text as Python's int and split find them, or None if there is an error."""
+    """The examples of a text as Python's float and split find them, or None if there is an error."""
     rows = []
-    lines = text.replace("\r", " ").replace("\t", " ").split("\n")
-    if text_format == "csv" and lines[0].split(",")[0].strip(' "').lower() == "label":
-        lines = lines[1:]
-    for line in filter(str.strip, lines):
-        try:
-            fields = line.split() if text_format == "libsvm" else [field.strip(" ") for field in line.split(",")]
-            if not all(part.isdigit() and part.isascii() for field in fields for part in field.split(":")):
+    lines = list(filter(str.strip, text.replace("\r", "\n").replace("\t", " ").split("\n")))
+    if text_format == "csv" and lines:
+        names = [name.strip(' "').lower() for name in lines[0].split(",")]
+        if is_head(names):
+            if names[0] != "label":
                 return None
+            lines = lines[1:]
+    for line in lines:
+        try:
+            if text_format == "libsvm":
+                line = line.partition("#")[0]
+                if not line.strip():
+                    continue
+            fields = line.split() if text_format == "libsvm" else [field.strip(" ") for field in line.split(",")]
+            if not all(re.fullmatch(r"[0-9]+(\.[0-9]*)?", part) for field in fields for part in field.split(":")):
+                return None
+            if any("." in field.partition(":")[0] for field in fields[1:] if ":" in field):
+                return None
+            if any(float(part) % 1 for field in fields for part in field.split(":")):
+                return None
+            fields = [":".join(part.partition(".")[0] for part in field.split(":")) for field in fields]
             row = [0] * 6
             if text_format == "libsvm":
                 pairs = [tuple(map(int, field.split(":"))) for field in fields[1:]]
@@ -347,7 +475,7 @@ def test_interrupted_leaves_what_was_there(monkeypatch, paths, failing, error):
 
 
 def test_progress_is_in_bytes_of_the_source(monkeypatch, paths):
-    monkeypatch.setattr(converting, "BLOCK_BYTES", 1000)
+    monkeypatch.setattr(lines, "BLOCK_BYTES", 1000)
     data = bz2.compress(libsvm(*examples(1000)))
     calls = []
     converted(paths, data, progress=lambda *call: calls.append(call))
@@ -364,6 +492,11 @@ def test_progress_is_in_bytes_of_the_source(monkeypatch, paths):
         ("mnist8m.bz2", "libsvm"),
         ("mnist8m.scale", "libsvm"),
         ("csv", "libsvm"),
+        ("TRAIN.CSV", "csv"),
+        ("train.csv.zip", "csv"),
+        ("Train.Csv.GZ", "csv"),
+        ("train.csv.txt", "libsvm"),
+        (".csv", "libsvm"),
     ],
 )
 def test_format_by_name(name, text_format):
@@ -378,7 +511,8 @@ def test_command_makes_a_set_to_train_on(capsys, tmp_path):
     data = str(tmp_path / "data")
     assert main(["convert", str(tmp_path / "train.svm.bz2"), data, "--shape", "4x5"]) == 0
     assert main(["convert", str(tmp_path / "test.csv"), data, "--shape", "4x5", "--test"]) == 0
-    first, second = capsys.readouterr().out.splitlines()
+    first, hint, second = capsys.readouterr().out.splitlines()
+    assert "--zero-based" in hint
     assert first == f"{data}/train-images-idx3-ubyte: 20 images of 4 x 5"
     assert second == f"{data}/t10k-images-idx3-ubyte: 10 images of 4 x 5"
     for (X, y), (images, labels) in zip(load_mnist(data, raw=True), sets, strict=True):
@@ -395,6 +529,58 @@ def test_command_writes_over_nothing(capsys, tmp_path, there):
     assert {path.name for path in tmp_path.iterdir()} == {there, "text"}
 
 
+def test_command_makes_its_directory_and_writes_images_alone(capsys, tmp_path):
+    (tmp_path / "test.csv").write_text("pixel0,pixel1\n3,4\n")
+    new, command = tmp_path / "new", ["convert", str(tmp_path / "test.csv"), str(tmp_path / "new"), "--shape", "1x2"]
+    assert main(command) == 2
+    assert (
+        "no label column; name it with --label-column, or write images alone with --no-labels"
+        in capsys.readouterr().err
+    )
+    assert not new.exists()
+    assert main([*command, "--no-labels", "--test"]) == 0
+    assert capsys.readouterr().out == f"{new}/t10k-images-idx3-ubyte: 1 images of 1 x 2\n"
+    assert read_idx(new / "t10k-images-idx3-ubyte").tolist() == [[[3, 4]]]
+    assert list(new.iterdir()) == [new / "t10k-images-idx3-ubyte"]
+
+
+def test_options_of_the_command(tmp_path):
+    (tmp_path / "a.csv").write_text("0.2,1,0\n0,0.4,1\n")
+    (tmp_path / "b").write_text("7 0:255\n8 1:51\n")
+    argv = [
+        "convert",
+        str(tmp_path / "a.csv"),
+        str(tmp_path),
+        "--shape",
+        "1x2",
+        "--label-column",
+        "-1",
+        "--scale",
+        "255",
+    ]
+    assert main(argv) == 0
+    assert main(["convert", str(tmp_path / "b"), str(tmp_path), "--test", "--shape", "1x2", "--zero-based"]) == 0
+    (X, y), (X_test, y_test) = load_mnist(tmp_path, raw=True)
+    assert (X.tolist(), y.tolist()) == ([[51, 255], [0, 102]], [0, 1])
+    assert (X_test.tolist(), y_test.tolist()) == ([[255, 0], [0, 51]], [7, 8])
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "match"),
+    [
+        ("a.csv", ["--zero-based"], "--zero-based needs --format libsvm, got csv"),
+        ("a", ["--label-column", "0"], "--label-column needs --format csv, got libsvm"),
+        ("a", ["--index-column", "id"], "--index-column needs --format csv"),
+        ("a", ["--no-labels"], "--no-labels needs --format csv"),
+        ("a.csv", ["--no-labels", "--label-column", "1"], "--no-labels and --label-column cannot both be given"),
+    ],
+)
+def test_options_of_the_other_format_are_refused(capsys, tmp_path, name, options, match):
+    assert main(["convert", str(tmp_path / name), str(tmp_path / "new"), *options]) == 2
+    assert match in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("shape", ["28", "0x28", "28x28x1", "-1x2", "10000x1", "x"])
 def test_command_refuses_other_shapes(capsys, shape):
     with pytest.raises(SystemExit, match="2"):
@@ -406,4 +592,4 @@ def test_command_tells_file_and_line(capsys, tmp_path):
     (tmp_path / "text").write_bytes(b"7 1:1\n8 1:0.5\n")
     assert main(["convert", str(tmp_path / "text"), str(tmp_path)]) == 2
     *_, line = capsys.readouterr().err.splitlines()
-    assert line == f"fastml: error: {tmp_path}/text, line 2: found '1:0.5', {PIXEL}"
+    assert line == f"fastml: error: {tmp_path}/text, line 2: found '1:0.5', {PIXEL}; --scale 255 for pixels in [0, 1]"
