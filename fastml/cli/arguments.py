@@ -70,7 +70,7 @@ def progress_unless_quiet(arguments: argparse.Namespace, unit: str) -> AbstractC
 def add_data(parser: argparse.ArgumentParser) -> None:
     """Add the option --data of the commands that read a data set."""
     parser.add_argument(
-        "--data", metavar="DIR", help="directory with four IDX files named like MNIST's (default: MNIST)"
+        "--data", metavar="DIR", help="directory with IDX files named like MNIST's, .npz or .csv (default: MNIST)"
     )
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ MOST_PAIRS = 20
 
 def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     """Add the command to the argparse commands and return its parser."""
-    purpose = "Print the loss, the error and the confusion matrix of saved weights on a test set."
+    purpose = "Print the loss, the error and the confusion matrix of saved weights on a test set, or the only set."
     parser = add_command(commands, "evaluate", purpose, "fastml evaluate weights.npz --data DIR")
     add_quiet(parser)
     add_data(parser)
@@ -37,22 +38,23 @@ def run(arguments: argparse.Namespace) -> None:
     if plotting is not None and num_classes > MOST_DRAWN:
         raise ValueError(f"--plot draws at most {MOST_DRAWN} classes, {arguments.file} has {num_classes}")
     with progress_unless_quiet(arguments, "B") as progress:
-        _, test_set = load_mnist(arguments.data, raw=True, progress=progress)
-    X, y = test_set
+        train_set, test_set = load_mnist(arguments.data, raw=True, progress=progress)
+    which, evaluated = ("test", test_set) if len(test_set.y) else ("training", train_set)
+    X, y = evaluated
     if np.ndim(weights.scale) == 0 and weights.scale == 1 and not np.any(weights.shift):
-        weights = Weights(weights, weights.biases, test_set.scale)  # of a training on pixels in [0, 1]
+        weights = Weights(weights, weights.biases, evaluated.scale)  # of a training on pixels in [0, 1]
     loss, err = evaluate(X, y, weights)
     if not math.isfinite(loss):
         reason = first_not_finite(weights[0].dtype, **weights.parameters.named())
         reason = reason or "the logits are beyond the range of the dtype"
         raise FloatingPointError(f"the loss of {arguments.file} is {loss}: {reason}")
     predictions = predict(X, weights)
-    print(f"test loss {loss:.5f}, test error {err:.2%} of {len(y)} examples")
+    print(f"{which} loss {loss:.5f}, {which} error {err:.2%} of {len(y)} examples")
     if num_classes > MOST_PRINTED:
         print(format_pairs(y, predictions))
     else:
         print("rows: true class, columns: predicted class")
-        print(format_matrix(confusion_matrix(y, predictions, num_classes)))
+        print(format_matrix(confusion_matrix(y, predictions, num_classes), evaluated.classes))
     if plotting is not None:
         plotting.plot_confusion(confusion_matrix(y, predictions, num_classes), arguments.plot)
 
@@ -73,10 +75,14 @@ def format_pairs(y: NDArray, predictions: NDArray[np.int64]) -> str:
     return "\n".join(lines)
 
 
-def format_matrix(matrix: NDArray[np.int64]) -> str:
-    """Return a square matrix of counts as lines of text, with the numbers of the classes above and on the left."""
-    table = np.vstack([np.arange(len(matrix)), matrix])
-    label, column = len(str(len(matrix) - 1)), len(str(table.max())) + 2
-    lines = ["".join(f"{count:>{column}}" for count in row) for row in table]
-    heads = ["", *range(len(matrix))]
+def format_matrix(matrix: NDArray[np.int64], classes: Sequence[str] | None = None) -> str:
+    """Return a square matrix of counts as lines of text, with the names of the classes above and on the left.
+
+    Classes without names are called by their numbers.
+    """
+    names = classes if classes is not None and len(classes) == len(matrix) else [str(k) for k in range(len(matrix))]
+    table = [names, *matrix.tolist()]
+    label, column = max(map(len, names)), max(len(str(cell)) for row in table for cell in row) + 2
+    lines = ["".join(f"{cell:>{column}}" for cell in row) for row in table]
+    heads = ["", *names]
     return "\n".join(f"{head:>{label}}{line}" for head, line in zip(heads, lines, strict=True))

@@ -81,6 +81,10 @@ def run(arguments: argparse.Namespace) -> None:
         numba.set_num_threads(arguments.threads)
     with progress_unless_quiet(arguments, "B") as progress:
         train_set, test_set = load_mnist(arguments.data, raw=True, progress=progress)
+    sets = [*train_set, *test_set]
+    if not len(test_set.y):
+        print(f"fastml: {arguments.data} holds no test set", file=sys.stderr)
+        sets = [*train_set]
 
     names = ("lr", "schedule", "batch", "shuffle", "seed", "l2", "bias", "standardize")
     settings = {name: getattr(arguments, name) for name in names}
@@ -125,7 +129,7 @@ def run(arguments: argparse.Namespace) -> None:
             "verbose": not arguments.quiet,
         }
         try:
-            history = train(*train_set, *test_set, **run, progress=progress, callback=after_epoch)
+            history = train(*sets, **run, progress=progress, callback=after_epoch)
         except (KeyboardInterrupt, BrokenPipeError) as error:
             written = keep_results(arguments, settings, getattr(error, "history", None), plotting)
             if not written or isinstance(error, BrokenPipeError):
@@ -139,7 +143,8 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"the run in {arguments.checkpoint} is finished: it has {len(history)} epochs")
     seconds = sum(row.seconds for row in history.rows)
     rate = arguments.epochs * len(train_set[0]) / seconds
-    print(f"test error {history[-1].test_err:.2%}; {seconds:.2f} s of training, {rate:,.0f} examples per second")
+    which, err = ("test", history[-1].test_err) if len(test_set.y) else ("training", history[-1].train_err)
+    print(f"{which} error {err:.2%}; {seconds:.2f} s of training, {rate:,.0f} examples per second")
     keep_results(arguments, settings, history, plotting)
 
 

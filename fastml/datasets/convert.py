@@ -145,20 +145,30 @@ def format_of(source: str | os.PathLike) -> str:
     return "csv" if suffixes and suffixes[-1] == ".csv" else "libsvm"
 
 
+def read_table(path: str | os.PathLike) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return the pixels, (num_examples, input_dim), and the labels of a CSV with a column of labels, in memory."""
+    with open(path, "rb") as file:
+        parts = [(X.copy(), y.copy()) for X, y in read_examples(file, Csv(Layout(), None, True))]
+    if not parts:
+        raise ConvertError(f"{path}: found no examples")
+    X, y = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return X, y
+
+
 def read_examples(file: BufferedReader, reader: Libsvm | Csv) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
     """Yield images, (count, num_pixels), and labels of a text in blocks; each block reuses the same memory."""
-    num_pixels, begun, lines_before = reader.num_pixels, False, 0
-    images = np.empty((max(1, BLOCK_PIXELS // num_pixels), num_pixels), np.uint8)
-    labels = np.empty(len(images), np.uint8)
-    for block in lines.read_lines(file, max(lines.BLOCK_BYTES, LINE_BYTES_PER_PIXEL * num_pixels)):
+    images, labels, lines_before = None, None, 0
+    longest = max(lines.BLOCK_BYTES, LINE_BYTES_PER_PIXEL * (reader.num_pixels or 0))
+    for block in lines.read_lines(file, longest):
         position = 0
-        if not begun and block.strip():
-            begun = True
+        if images is None and block.strip():
             try:
                 position = reader.begin(block)
             except ConvertError as error:
                 raise ConvertError(f"{file.name}, {error}") from None
-        while position < len(block):
+            images = np.empty((max(1, BLOCK_PIXELS // reader.num_pixels), reader.num_pixels), np.uint8)
+            labels = np.empty(len(images), np.uint8)
+        while images is not None and position < len(block):
             with forks.parallel_lock:  # may compile
                 rows, size, wrong = reader.read(np.frombuffer(block, np.uint8, offset=position), images, labels)
             position += size

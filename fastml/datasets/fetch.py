@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import urlsplit
 
 import numpy as np
 
 from fastml.files import Progress, check_destination, replacing
 
 from .idx import DAMAGED_STREAM_ERRORS, IdxError, idx_header
+from .places import RECORD
 from .sources import SETS, Download, Source
 
 try:
@@ -34,8 +36,6 @@ TIMEOUT_SECONDS = 30
 CHUNK_BYTES = 2**16
 # Bounds the memory of unpacking: EMNIST byclass has 547 MB of training images.
 BLOCK_EXAMPLES = 10_000
-# The name of a file that records which set a directory holds: all sets have the same file names.
-RECORD = "fetched-set.txt"
 
 
 def fetch(name: str, directory: str | os.PathLike | None = None, *, progress: Progress | None = None) -> Path:
@@ -43,8 +43,8 @@ def fetch(name: str, directory: str | os.PathLike | None = None, *, progress: Pr
 
     A download is kept only if it has the published SHA-256 digest. The download stays in the user's cache directory, so
     each file is downloaded only once. A set that `directory` holds already is not changed. EMNIST's images, published
-    with rows and columns exchanged, are transposed. Of QMNIST's labels only the class is kept; QMNIST's test set has
-    all 60,000 examples.
+    with rows and columns exchanged, are transposed, and its letters count from 0. Of QMNIST's labels only the class is
+    kept; QMNIST's test set has all 60,000 examples.
 
     Parameters
     ----------
@@ -121,16 +121,27 @@ def missing(name: str, directory: Path) -> dict[str, Source]:
 def download(wish: Download, progress: Progress | None) -> Path:
     """Return the path of a download; try its addresses until one provides the right file."""
     path = cache() / "downloads" / wish.name
-    failures = []
+    failures, unreachable = [], []
     for url in wish.urls:
         try:
             digest = f"sha256:{wish.sha256}"
             pooch.retrieve(url, digest, path.name, path.parent, downloader=limited(wish.size, progress))
         except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
             failures.append(f"{url}: {error}")
+            if isinstance(error, requests.ConnectionError):
+                unreachable.append(f"{urlsplit(url).hostname} ({first_cause(error)})")
         else:
             return path
+    if len(unreachable) == len(wish.urls):
+        raise OSError(f"{wish.name} could not be fetched: no connection to {', nor to '.join(unreachable)}")
     raise OSError(f"{wish.name} could not be fetched from {'; nor from '.join(failures)}")
+
+
+def first_cause(error: BaseException) -> str:
+    """Return the message of the error of the system that an error comes from."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return getattr(error, "strerror", None) or str(error)
 
 
 def limited(size: int, progress: Progress | None) -> Callable[[str, str, object], None]:
@@ -189,6 +200,8 @@ def unpack(archive: Path, source: Source, path: Path) -> None:
                 block = np.frombuffer(data, dtype).reshape(-1, *shape)
                 if len(shape) == 1:
                     block = block[:, 0].astype(np.uint8)
+                elif not shape:
+                    block = block - np.uint8(source.first_label)
                 elif source.transposed:
                     block = np.ascontiguousarray(block.transpose(0, 2, 1))
                 file.write(block)

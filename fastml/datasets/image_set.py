@@ -14,10 +14,12 @@ class ImageSet(tuple[NDArray, NDArray]):
     ----------
     X : ndarray of uint8 or float32, shape (num_examples, input_dim)
         A row for each image.
-    y : ndarray of uint8, shape (num_examples,)
+    y : ndarray of integers, shape (num_examples,)
         The labels.
     scale : float
         1/255 for raw pixels, 1.0 for floats in [0, 1]: the `scale` to train with.
+    classes : tuple of str, or None
+        The names of the classes, if they have other names than their numbers: the letters of EMNIST.
 
     Examples
     --------
@@ -30,16 +32,18 @@ class ImageSet(tuple[NDArray, NDArray]):
     """
 
     scale: float
+    classes: tuple[str, ...] | None
 
-    def __new__(cls, X: NDArray, y: NDArray) -> "ImageSet":
+    def __new__(cls, X: NDArray, y: NDArray, classes: tuple[str, ...] | None = None) -> "ImageSet":
         """Keep the arrays, without copies."""
         made = super().__new__(cls, (X, y))
+        made.classes = classes
         made.scale = PIXEL_SCALE if X.dtype == np.uint8 else 1.0
         return made
 
-    def __getnewargs__(self) -> tuple[NDArray, NDArray]:
+    def __getnewargs__(self) -> tuple[NDArray, NDArray, tuple[str, ...] | None]:
         """Return what pickle and copy make the object from."""
-        return self.X, self.y
+        return self.X, self.y, self.classes
 
     @property
     def X(self) -> NDArray:

@@ -2,9 +2,7 @@
 
 import math
 import os
-from contextlib import ExitStack
 from importlib.resources import as_file, files
-from importlib.resources.abc import Traversable
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +13,11 @@ from fastml.threads import Call
 from .idx import IdxError, read_idx
 from .image_set import ImageSet
 from .mapped_idx import open_or_read_idx
+from .one_file import read_sets
+from .places import CLASSES, IMAGE_FILE, LABEL_FILE, LETTERS, TEST, TRAIN, Place, find_place
 
 IMAGES = ("train-images-idx3-ubyte", "t10k-images-idx3-ubyte")
 LABELS = ("train-labels-idx1-ubyte", "t10k-labels-idx1-ubyte")
-_SUFFIXES = ("", ".gz", ".xz")
 # Compressed images of more bytes are unpacked in their directory and mapped, not read into memory.
 MOST_BYTES = 1 << 27
 
@@ -62,22 +61,24 @@ def parse_mnist(image_filename: str | os.PathLike, label_filename: str | os.Path
     ...     parse_mnist(images, labels)
     (array([[0. , 1. , 0.2, 0. ]], dtype=float32), array([7], dtype=uint8))
     """
-    pixels, y = _read_pixels(image_filename, label_filename)
-    return np.divide(pixels, np.float32(255), dtype=np.float32), y
+    return _scaled(*_read_pixels(image_filename, label_filename))
 
 
 def load_mnist(
     data_dir: str | os.PathLike | None = None, *, raw: bool = False, progress: Progress | None = None
 ) -> tuple[ImageSet, ImageSet]:
-    """Load the training set and the test set of MNIST, without a download.
+    """Load the training set and the test set of MNIST, or of similar data, without a download.
 
     Parameters
     ----------
     data_dir : str or os.PathLike, optional
-        A directory that holds other data under MNIST's four names (``train-images-idx3-ubyte``,
-        ``train-labels-idx1-ubyte``, ``t10k-images-idx3-ubyte``, ``t10k-labels-idx1-ubyte``). Each file is
-        plain or compressed with the suffix ``.gz`` or ``.xz``; the first of these that exists is read. By default, the
-        MNIST inside the package.
+        Other data: a directory that holds them under MNIST's four names (``train-images-idx3-ubyte``,
+        ``train-labels-idx1-ubyte``, ``t10k-images-idx3-ubyte``, ``t10k-labels-idx1-ubyte``, also with a point before
+        ``idx``), or under NIST's names of EMNIST (``emnist-letters-train-images-idx3-ubyte``), or one in which
+        torchvision has made such a directory (``MNIST/raw``). Each file is plain or compressed with the suffix ``.gz``
+        or ``.xz``; the first of these that exists is read. Or a file: ``.npz`` with the arrays x_train, y_train, x_test
+        and y_test, as Keras has it, or ``.csv`` with a column of labels (see `fastml.datasets.convert`). By default,
+        the MNIST inside the package.
     raw : bool, default False
         Keep the pixels as uint8, 0 to 255, in a quarter of the memory. Images that are not compressed are mapped
         read-only, so they may be larger than memory. Compressed images of more than 134 MB are first unpacked in their
@@ -88,22 +89,25 @@ def load_mnist(
     Returns
     -------
     (X_train, y_train), (X_test, y_test) : ImageSets, which are tuples of ndarray
-        X is (num_examples, input_dim), float32 in [0, 1], or uint8 if `raw`; y is (num_examples,), uint8. In MNIST
-        input_dim is 784 and num_examples 60,000 and 10,000. The attribute `scale` of each set is the scale to train
-        with: 1/255 if `raw`, else 1.
+        X is (num_examples, input_dim), float32 in [0, 1], or uint8 if `raw`; y is (num_examples,), of integers. In
+        MNIST input_dim is 784 and num_examples 60,000 and 10,000. The attribute `scale` of each set is the scale to
+        train with: 1/255 if `raw`, else 1. The test set has no rows where there is none.
 
     Raises
     ------
     FileNotFoundError
-        If one of the four files is not in `data_dir`.
-    IdxError
-        If the files are not images and labels that belong together (see `parse_mnist`).
+        If the training set is not in `data_dir`, or the images of the test set are not.
+    ValueError
+        If `data_dir` holds several sets.
+    IdxError, ConvertError
+        ValueErrors: if the files are not images and labels that belong together (see `parse_mnist`).
     OSError
         If a file cannot be read, or there is no space to unpack it.
 
     Notes
     -----
-    MNIST is the work of Yann LeCun and Corinna Cortes, under CC BY-SA 3.0: see ``LICENSE`` beside the files.
+    MNIST is the work of Yann LeCun and Corinna Cortes, under CC BY-SA 3.0: see ``LICENSE`` beside the files. EMNIST's
+    images are made upright, and its letters count from 0; `ImageSet.classes` names them.
 
     Examples
     --------
@@ -111,24 +115,59 @@ def load_mnist(
     >>> X_train.shape, X_test.shape, y_train[:10].tolist()
     ((60000, 784), (10000, 784), [5, 0, 4, 1, 9, 2, 1, 3, 1, 4])
     """
-    directory = files("fastml.datasets") / "data" if data_dir is None else Path(data_dir)
-    with ExitStack() as stack:
-        images = [stack.enter_context(as_file(_find(directory, name))) for name in IMAGES]
-        labels = [stack.enter_context(as_file(_find(directory, name))) for name in LABELS]
+    where = files("fastml.datasets") / "data" if data_dir is None else Path(data_dir)
+    classes = None
+    if where.is_file():
+        train, test = read_sets(where)
+    else:
+        place = find_place(where)
+        classes = place.classes
+        parts = [TRAIN, TEST] if place.has_test() else [TRAIN]
         if raw:
             # One set after the other, in the thread that receives Ctrl-C: unpacking may take minutes.
-            train, test = (_read_pixels(*paths, progress) for paths in zip(images, labels, strict=True))
+            sets = [_read_part(place, part, progress) for part in parts]
         else:
             # Decompression and division release the GIL, so two threads load both sets at the same time.
-            calls = [Call(parse_mnist, *paths).start() for paths in zip(images, labels, strict=True)]
-            train, test = [call.result() for call in calls]
-    return ImageSet(*train), ImageSet(*test)
+            calls = [Call(lambda part: _scaled(*_read_part(place, part)), part).start() for part in parts]
+            sets = [call.result() for call in calls]
+        train, test = sets if len(sets) == 2 else [*sets, tuple(array[:0] for array in sets[0])]
+    if not raw and where.is_file():
+        train, test = _scaled(*train), _scaled(*test)
+    return ImageSet(*train, classes), ImageSet(*test, classes)
+
+
+def _scaled(pixels: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return pixels divided by 255, and the labels."""
+    return np.divide(pixels, np.float32(255), dtype=np.float32), y
+
+
+def _read_part(place: Place, part: int, progress: Progress | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pixels and the labels of a part of a set, as uint8; EMNIST's upright, and its letters from 0 on."""
+    with as_file(place.needed(part, IMAGE_FILE)) as images, as_file(place.needed(part, LABEL_FILE)) as labels:
+        if not place.name:
+            return _read_pixels(images, labels, progress)
+        X, y = _read_images(images, labels, progress)
+    if X.ndim != 3:
+        raise IdxError(f"{images}: found shape {X.shape}, images of EMNIST have 3 dimensions")
+    if place.name == LETTERS:
+        if not np.all((y >= 1) & (y <= len(CLASSES[LETTERS]))):
+            raise IdxError(f"{labels}: found other labels than 1 to {len(CLASSES[LETTERS])}, which stand for letters")
+        y = y - 1
+    return np.ascontiguousarray(X.transpose(0, 2, 1)).reshape(len(X), -1), y
 
 
 def _read_pixels(
     image_filename: str | os.PathLike, label_filename: str | os.PathLike, progress: Progress | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the images as rows of pixels, (num_examples, input_dim), and the labels, (num_examples,); both uint8."""
+    images, y = _read_images(image_filename, label_filename, progress)
+    return images.reshape(len(images), math.prod(images.shape[1:])), y
+
+
+def _read_images(
+    image_filename: str | os.PathLike, label_filename: str | os.PathLike, progress: Progress | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the images, (num_examples, ...), and the labels, (num_examples,); both uint8."""
     images, y = open_or_read_idx(image_filename, MOST_BYTES, progress), read_idx(label_filename)
     if images.dtype != np.uint8 or images.ndim < 2:
         raise IdxError(
@@ -139,13 +178,4 @@ def _read_pixels(
         raise IdxError(f"{label_filename}: found {y.dtype} of shape {y.shape}, labels are uint8 of 1 dimension")
     if len(images) != len(y):
         raise IdxError(f"found {len(images)} images in {image_filename}, but {len(y)} labels in {label_filename}")
-    return images.reshape(len(images), math.prod(images.shape[1:])), y
-
-
-def _find(directory: Traversable, name: str) -> Traversable:
-    """Return the file of that name in `directory`: the plain file if it exists, else a compressed file."""
-    for suffix in _SUFFIXES:
-        file = directory / f"{name}{suffix}"
-        if file.is_file():
-            return file
-    raise FileNotFoundError(f"{directory} holds none of {', '.join(f'{name}{suffix}' for suffix in _SUFFIXES)}")
+    return images, y

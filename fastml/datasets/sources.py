@@ -37,13 +37,14 @@ class Source:
     """The source of one of the four files of a set: an IDX file in gzip, alone or as a member of a zip archive.
 
     The shape tells the content of the file: uint8 images, (count, rows, columns); uint8 labels, (count,); or QMNIST's
-    int32 labels, (count, 8), with the class in column 0.
+    int32 labels, (count, 8), with the class in column 0. Labels become numbers from 0 when first_label is subtracted.
     """
 
     download: Download
     shape: tuple[int, ...]
     member: str | None = None
     transposed: bool = False
+    first_label: int = 0
 
 
 def _set(name: str, bases: tuple[str, ...], remotes: tuple[str, ...], *published: tuple) -> dict[str, Source]:
@@ -54,13 +55,14 @@ def _set(name: str, bases: tuple[str, ...], remotes: tuple[str, ...], *published
     }
 
 
-def _emnist(name: str, train_count: int, test_count: int) -> dict[str, Source]:
+def _emnist(name: str, train_count: int, test_count: int, first_label: int = 0) -> dict[str, Source]:
     """Return the sources of a set in EMNIST's archive, where the images have rows and columns exchanged."""
     sources = {}
     for which, count, *files in (("train", train_count, *FILES[:2]), ("test", test_count, *FILES[2:])):
         for file, kind, shape in zip(files, ("images-idx3", "labels-idx1"), ((count, 28, 28), (count,)), strict=True):
             member = f"gzip/emnist-{name}-{which}-{kind}-ubyte.gz"
-            sources[file] = Source(EMNIST_ARCHIVE, shape, member, transposed=len(shape) == 3)
+            is_images = len(shape) == 3
+            sources[file] = Source(EMNIST_ARCHIVE, shape, member, is_images, 0 if is_images else first_label)
     return sources
 
 
@@ -126,4 +128,5 @@ SETS = {
     "emnist-digits": _emnist("digits", 240_000, 40_000),
     "emnist-balanced": _emnist("balanced", 112_800, 18_800),
     "emnist-byclass": _emnist("byclass", 697_932, 116_323),
+    "emnist-letters": _emnist("letters", 124_800, 20_800, first_label=1),
 }

@@ -80,7 +80,8 @@ class Libsvm:
 class Csv:
     """Reads CSV: a line for each image, with its label and perhaps an index."""
 
-    def __init__(self, layout: Layout, num_pixels: int, has_labels: bool):
+    def __init__(self, layout: Layout, num_pixels: int | None, has_labels: bool):
+        # Without a number of pixels, all columns but those of the label and of an index are pixels.
         self.layout, self.num_pixels, self.has_labels = layout, num_pixels, has_labels
         self.label_column = self.index_column = kernels.NO_COLUMN
 
@@ -105,6 +106,10 @@ class Csv:
                 )
             if self.label_column == self.index_column:
                 raise ConvertError(f"line 1: column {self.label_column} is that of the label and of the index")
+        if self.num_pixels is None:
+            self.num_pixels = len(names) - self.has_labels - (self.index_column != kernels.NO_COLUMN)
+            if self.num_pixels < 1:
+                raise ConvertError(f"line 1: found {len(names)} columns, need a label and pixels")
         return blank + len(line) + len(newline) if has_names else 0
 
     def read(self, text: NDArray, images: NDArray, labels: NDArray) -> tuple[int, int, int]:

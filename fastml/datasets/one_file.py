@@ -1,0 +1,71 @@
+"""Sets in one file: an archive of NumPy arrays, as Keras has MNIST, or a table of CSV."""
+
+import os
+import zipfile
+import zlib
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastml.files import open_zip
+
+from .idx import IdxError
+
+Arrays = tuple[NDArray, NDArray]
+# More than a hundred arrays.
+MOST_DIRECTORY_BYTES = 1 << 14
+
+
+def read_sets(path: Path) -> tuple[Arrays, Arrays]:
+    """Return the pixels, (num_examples, input_dim), and labels of the training and the test set in a file.
+
+    The test set has no rows where there is none.
+
+    Raises
+    ------
+    IdxError, ConvertError
+        ValueErrors: if the file is neither an archive nor a table, or does not hold images and their labels.
+    OSError
+        If the file cannot be read.
+    """
+    from .convert import format_of, read_table  # which compiles kernels of its own
+
+    if path.suffix.lower() == ".npz":
+        with open(path, "rb") as file:
+            return read_archive(file, path)
+    if format_of(path) == "csv":
+        X, y = read_table(path)
+        return (X, y), (X[:0], y[:0])
+    raise IdxError(f"{path} is a file: pass the directory of a set, or a file that ends in .npz or .csv")
+
+
+def read_archive(file: BinaryIO, path: str | os.PathLike) -> tuple[Arrays, Arrays]:
+    """Return both sets in an archive of the arrays x_train, y_train, x_test and y_test, or of the first two."""
+    try:
+        with open_zip(file, MOST_DIRECTORY_BYTES) as archive:
+            members = {name.removesuffix(".npy").lower(): name for name in archive.namelist()}
+            arrays = {}
+            for name in ("x_train", "y_train", "x_test", "y_test"):
+                if name in members:
+                    with archive.open(members[name]) as stream:
+                        arrays[name] = np.lib.format.read_array(stream, allow_pickle=False)
+    except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise IdxError(f"{path} is no archive of arrays: {error}") from error
+    if not {"x_train", "y_train"} <= arrays.keys():
+        raise IdxError(f"{path} holds {', '.join(members) or 'nothing'}, need x_train and y_train, x_test and y_test")
+    train = images_and_labels(arrays["x_train"], arrays["y_train"], path)
+    if not {"x_test", "y_test"} <= arrays.keys():
+        return train, (train[0][:0], train[1][:0])
+    return train, images_and_labels(arrays["x_test"], arrays["y_test"], path)
+
+
+def images_and_labels(images: NDArray, y: NDArray, path: str | os.PathLike) -> Arrays:
+    """Return images as rows of pixels, and their labels; reject other arrays."""
+    if images.dtype != np.uint8 or images.ndim < 2:
+        raise IdxError(f"{path}: found images of {images.dtype} and shape {images.shape}, need uint8 and (n, ...)")
+    y = y[:, 0] if y.shape == (len(images), 1) else y
+    if y.dtype.kind not in "iu" or y.shape != (len(images),):
+        raise IdxError(f"{path}: found labels of {y.dtype} and shape {y.shape}, need integers and ({len(images)},)")
+    return np.ascontiguousarray(images).reshape(len(images), -1), y
