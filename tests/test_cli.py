@@ -13,10 +13,11 @@ import pytest
 from fastml import evaluate, predict, roofline, train_nn, train_softmax
 from fastml.cli import main
 from fastml.cli.evaluate import format_matrix
-from fastml.cli.progress import CompileNotice, progress_bar
+from fastml.cli.progress import CompileNotice
 from fastml.datasets import load_mnist, write_idx
 from fastml.history import table_head
 from fastml.optimizers import AdamW
+from fastml.progress import progress_bar
 from fastml.weights import load_weights, save_weights
 
 NUM_EXAMPLES, NUM_CLASSES = 300, 3
@@ -327,7 +328,7 @@ def test_compiling_is_said_once(capsys):
 def test_bar_shows_on_a_terminal_alone(capsys, monkeypatch):
     for terminal in (False, True):
         monkeypatch.setattr(sys.stderr, "isatty", lambda terminal=terminal: terminal)
-        monkeypatch.setattr("fastml.cli.progress.BAR_DELAY_SECONDS", 0)
+        monkeypatch.setattr("fastml.progress.BAR_DELAY_SECONDS", 0)
         with progress_bar() as progress:
             assert (progress is not None) == terminal
             if terminal:
@@ -341,7 +342,8 @@ def test_bar_shows_on_a_terminal_alone(capsys, monkeypatch):
 
 
 def test_no_bar_without_tqdm(monkeypatch):
-    monkeypatch.setitem(sys.modules, "tqdm", None)
+    for name in ("tqdm", "tqdm.auto"):
+        monkeypatch.setitem(sys.modules, name, None)
     with progress_bar() as progress:
         assert progress is None
 

@@ -4,9 +4,9 @@ import argparse
 import re
 from pathlib import Path
 
-from fastml.cli.progress import progress_bar
 from fastml.datasets.convert import FORMATS, convert
 from fastml.datasets.mnist import IMAGES, LABELS
+from fastml.progress import progress_bar
 
 
 def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from fastml.checks import first_not_finite
 from fastml.cli.arguments import PIXEL_SCALE, check_outputs, data_directory, name_ending
-from fastml.cli.progress import progress_bar
 from fastml.datasets import load_mnist
 from fastml.evaluation import evaluate, predict
+from fastml.progress import progress_bar
 from fastml.weights import load_weights
 
 # A matrix of more classes is not printed, and one of still more is not drawn: it has the square of their number.

@@ -2,8 +2,8 @@
 
 import argparse
 
-from fastml.cli.progress import progress_bar
 from fastml.datasets.sources import SETS
+from fastml.progress import progress_bar
 
 
 def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:

@@ -6,9 +6,9 @@ import time
 import numpy as np
 
 from fastml.cli.arguments import check_outputs, integer_in, name_ending
-from fastml.cli.progress import progress_bar
 from fastml.datasets import deform, generate_mnist, load_mnist
 from fastml.datasets.generate import LARGEST_COUNT, SIDE
+from fastml.progress import progress_bar
 
 # On the contact sheet of --plot.
 DEFORMATIONS_OF_A_DIGIT = 15

@@ -10,10 +10,10 @@ import numba
 
 from fastml.cli.arguments import PIXEL_SCALE, check_outputs, data_directory, integer_in, name_ending, real
 from fastml.cli.log import Log, run_digest
-from fastml.cli.progress import progress_bar
 from fastml.cli.signals import stopping_between_slices
 from fastml.datasets import load_mnist
 from fastml.optimizers import SGD, AdamW, Momentum, Optimizer
+from fastml.progress import progress_bar
 from fastml.schedules import SCHEDULES
 from fastml.training import train_nn, train_softmax
 from fastml.weights import save_weights
