@@ -12,11 +12,11 @@ from importlib.metadata import version
 
 from numba.core import event
 
-from fastml.cli import convert, evaluate, fetch, generate, info, train
+from fastml.cli import convert, evaluate, fetch, generate, info, predict, train
 from fastml.cli.progress import CompileNotice
 from fastml.cli.signals import Stopped
 
-COMMANDS = (train, evaluate, fetch, convert, generate, info)
+COMMANDS = (train, evaluate, predict, fetch, convert, generate, info)
 # If a signal ends a process, shells report this number plus the number of the signal as the exit status.
 SIGNALLED = 128
 

@@ -5,8 +5,12 @@ import importlib
 import math
 from collections.abc import Callable
 from types import ModuleType
+from typing import Any
+
+import numpy as np
 
 from fastml.files import check_destination
+from fastml.weights import Weights
 
 # Scales raw pixels to [0, 1], so that the usual step sizes for such pixels are right.
 PIXEL_SCALE = 1 / 255
@@ -42,15 +46,37 @@ def real(text: str) -> float:
     return value
 
 
-def name_ending(suffix: str) -> Callable[[str], str]:
-    """Return an argument type for names of files that end in suffix."""
+def name_ending(*suffixes: str) -> Callable[[str], str]:
+    """Return an argument type for names of files that end in one of the suffixes."""
 
     def name(text: str) -> str:
-        if not text.endswith(suffix):
-            raise argparse.ArgumentTypeError(f"must end in {suffix}, got {text}")
+        if not text.endswith(suffixes):
+            raise argparse.ArgumentTypeError(f"must end in {' or '.join(suffixes)}, got {text}")
         return text
 
     return name
+
+
+def pixel_keywords(weights: Weights, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return what `predict` takes beside the weights of a file for raw pixels.
+
+    Weights without scale and shift are of a training on pixels in [0, 1], unless an estimator has seen bytes.
+    """
+    keywords = weights.keywords
+    is_raw = np.ndim(weights.scale) == 0 and weights.scale == 1 and not np.any(weights.shift)
+    if is_raw and settings.get("input") != "uint8":
+        keywords["scale"] = PIXEL_SCALE
+    return keywords
+
+
+def class_labels(weights: Weights, settings: dict[str, Any]) -> list:
+    """Return the labels of the classes of a file of weights, by default 0, 1, 2, ..."""
+    classes = settings.get("classes")
+    return classes["labels"] if isinstance(classes, dict) else list(range(weights[-1].shape[1]))
+
+
+# An option with the file of a picture, of a kind that `fastml.plotting.save_picture` writes.
+PICTURE = {"type": name_ending(".png", ".svg", ".pdf"), "metavar": "FILE.png"}
 
 
 def check_outputs(*paths: str | None) -> ModuleType | None:

@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 
-from fastml.cli.arguments import check_outputs, integer_in, name_ending
+from fastml.cli.arguments import PICTURE, check_outputs, integer_in
 from fastml.datasets import deform, generate_mnist, load_mnist
 from fastml.datasets.generate import LARGEST_COUNT, SIDE
 from fastml.progress import progress_bar
@@ -23,7 +23,7 @@ def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     add("--count", type=counts, metavar="N", required=True, help="training images to make, 784 bytes each")
     seeds = integer_in(0, 2**64 - 1)
     add("--seed", type=seeds, default=0, metavar="N", help="seed of the deformations (default: %(default)s)")
-    add("--plot", type=name_ending(".png"), metavar="FILE.png", help="draw digits and deformations of them")
+    add("--plot", **PICTURE, help="draw digits and deformations of them, as PNG, SVG or PDF")
     return parser
 
 
@@ -42,4 +42,4 @@ def run(arguments: argparse.Namespace) -> None:
         numbers = first[:, None] + len(originals) * np.arange(1 + DEFORMATIONS_OF_A_DIGIT)
         images = deform(originals, numbers.ravel(), arguments.seed).reshape(*numbers.shape, SIDE, SIDE)
         images[:, 0] = originals[first]
-        plotting.plot_deformations(images, arguments.plot)
+        plotting.save_picture(plotting.plot_deformations(images), arguments.plot)

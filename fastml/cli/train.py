@@ -8,7 +8,7 @@ from functools import partial
 
 import numba
 
-from fastml.cli.arguments import PIXEL_SCALE, check_outputs, data_directory, integer_in, name_ending, real
+from fastml.cli.arguments import PICTURE, PIXEL_SCALE, check_outputs, data_directory, integer_in, name_ending, real
 from fastml.cli.log import Log, run_digest
 from fastml.cli.signals import stopping_between_slices
 from fastml.datasets import load_mnist
@@ -52,7 +52,7 @@ def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     add("--checkpoint", metavar="DIR", help="save the run in a directory, after each epoch and each minute")
     add("--resume", action="store_true", help="continue the run in the directory of --checkpoint")
     add("--log", type=name_ending(".jsonl"), metavar="FILE.jsonl", help="append a line of JSON for each epoch")
-    add("--plot", type=name_ending(".png"), metavar="FILE.png", help="draw the learning curves")
+    add("--plot", **PICTURE, help="draw the learning curves, as PNG, SVG or PDF")
     return parser
 
 
@@ -112,7 +112,17 @@ def run(arguments: argparse.Namespace) -> None:
         settings |= {"warmup_epochs": arguments.warmup}
         save_weights(arguments.save, history.weights, settings)
     if plotting is not None:
-        plotting.plot_history(history, arguments.plot)
+        plotting.save_picture(plotting.plot_history(history, title=title_of(arguments)), arguments.plot)
+
+
+def title_of(arguments: argparse.Namespace) -> str:
+    """Return the title of the learning curves: the settings that are not the default ones, after the model."""
+    model = "softmax regression" if arguments.model == "softmax" else f"network, {arguments.hidden} hidden units"
+    parts = [model, arguments.optimizer, f"lr {arguments.lr:g}", f"batch {arguments.batch}"]
+    if arguments.schedule != "constant":
+        parts.append(f"{arguments.schedule} schedule")
+    parts += [name for name in ("bias", "standardize", "shuffle", "deform") if getattr(arguments, name)]
+    return ", ".join(parts)
 
 
 def optimizer_of(arguments: argparse.Namespace) -> Optimizer:

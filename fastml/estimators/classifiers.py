@@ -210,9 +210,7 @@ class MLPClassifier(BaseClassifier):
         units = self.hidden_layer_sizes
         units = list(units) if isinstance(units, Iterable) else [units]
         if len(units) > 1:
-            raise not_here(
-                f"hidden_layer_sizes={self.hidden_layer_sizes!r} has {len(units)} hidden layers; here is one"
-            )
+            raise not_here(f"hidden_layer_sizes={tuple(units)} has {len(units)} layers, and here is at most one")
         super()._check_parameters()
         if np.any(np.asarray(units) <= 0):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {units}.")

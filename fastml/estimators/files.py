@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
 
 from fastml.estimators.base import BaseClassifier
 from fastml.estimators.classifiers import MLPClassifier, SoftmaxRegression
@@ -24,6 +25,7 @@ ESTIMATORS = {made.__name__: made for made in (MLPClassifier, SoftmaxRegression)
 
 def save(estimator: BaseClassifier, path: str | os.PathLike) -> None:
     """Save a fitted estimator: its weights, parameters, classes and features."""
+    check_is_fitted(estimator)
     settings = {
         "estimator": type(estimator).__name__,
         "format": FORMAT,
