@@ -9,7 +9,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from tables import OURS, headline_cases, least
 
 from fastml.files import replacing
-from fastml.plotting import TEST_COLOUR, TRAIN_COLOUR
+from fastml.plotting.figures import TEST_COLOUR, TRAIN_COLOUR
 
 # A fixed salt gives the same bytes for the same figures. Text stays text, so that it can be searched.
 SETTINGS = {"svg.hashsalt": "fastml", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9}

@@ -35,3 +35,12 @@ __all__ = [
     "train_softmax",
     "warmup",
 ]
+
+
+def __getattr__(name: str):
+    """Import `load`, which requires scikit-learn, when it is used first."""
+    if name == "load":
+        from fastml.estimators import load
+
+        return load
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,5 +1,6 @@
 """The epoch functions: check the arguments, pack the weights, run the kernels slice by slice, unpack the weights."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -75,7 +76,8 @@ def softmax_regression_epoch(
         all weights of a batch are 0, "mean" is the number of its rows as well.
     progress : callable, optional
         Called as ``progress(done, num_examples, loss)`` after each slice of about 50 ms; loss is the mean softmax loss
-        of the examples so far, each computed with the weights before its step.
+        of the examples so far, each computed with the weights before its step. With `sample_weight`, it is the mean of
+        the batches' weighted means.
 
     Raises
     ------
@@ -221,7 +223,8 @@ def run_epoch(
     left is written back. `backgrounds` are found in X unless they are given: see `fastml.transforms`.
     """
     parameters.check()
-    X, y, order, sample_weight = data = data.checked(parameters)
+    data = data.checked(parameters)
+    X, order = data.X, data.order
     options, named = options.checked(X.shape[1]), parameters.named()
     optimizer = options.optimizer
     optimizer.check_state(named)
@@ -229,29 +232,71 @@ def run_epoch(
     if (X.shape[0] if order is None else order.size) == 0:
         return
 
-    threads, dtype = forks.available_threads(), parameters.weights[0].dtype.newbyteorder("=")
     if backgrounds is None:
         backgrounds = parameters.model.backgrounds_of(X, parameters.num_classes)
-    transform = transform_of(X, options.scale, options.shift, dtype, backgrounds)
-    batch, steps = min(options.batch, X.shape[0] if order is None else order.size), optimizer.steps.copy()
-    update = options.update(dtype)
-    with forks.parallel_lock:  # may compile
-        kernels = parameters.model.kernels(parameters.layers(optimizer), threads, not reads_in_place(transform, X))
-        kernels.reserve(batch, update)
-    rows = Rows(X, order, kernels, transform)
-    verdicts, losses = empty_verdicts(0, parameters.num_classes, dtype), 0.0
-    kernels.copies.append((optimizer.steps, steps))
+    learner = Learner(data, parameters, options, backgrounds)
     try:
-        for start, stop, workers in slices(rows, batch, threads, 4 * parameters.size):
-            examples = rows.take(start, stop, y, sample_weight)
-            if progress is not None:
-                verdicts = empty_verdicts(stop - start, parameters.num_classes, dtype)
-            descent = options.descent(stop - start, dtype, steps, examples.weights)
-            with forks.parallel_lock:
-                kernels.learn(examples, descent, verdicts, workers)
-            if progress is not None:
-                with np.errstate(over="ignore"):  # a sum beyond the range of float64 is infinity
-                    losses += float(verdicts.losses.sum(dtype=np.float64))
-                progress(stop, rows.count, losses / stop)
+        learner.run_pass(order, options.lr, progress)
     finally:
-        kernels.unpack()
+        learner.unpack()
+
+
+class Learner:
+    """The packed weights of a model, which learn from the rows of a set, pass after pass.
+
+    The arguments are checked already. The caller's arrays, and the state of the optimizer, change in `unpack` alone.
+    """
+
+    def __init__(self, data: EpochData, parameters: Parameters, options: Options, backgrounds: NDArray | None):
+        X, order = data.X, data.order
+        self.data, self.parameters, self.options = data, parameters, options
+        self.threads = forks.available_threads()
+        self.dtype = parameters.weights[0].dtype.newbyteorder("=")
+        self.transform = transform_of(X, options.scale, options.shift, self.dtype, backgrounds)
+        self.batch = min(options.batch, X.shape[0] if order is None else order.size)
+        self.steps = options.optimizer.steps.copy()
+        layers, transforms = parameters.layers(options.optimizer), not reads_in_place(self.transform, X)
+        with forks.parallel_lock:  # may compile
+            self.kernels = parameters.model.kernels(layers, self.threads, transforms)
+            self.kernels.reserve(self.batch, options.update(self.dtype))
+        self.kernels.copies.append((options.optimizer.steps, self.steps))
+
+    def run_pass(self, order: NDArray | None, lr: float, progress: Progress | None) -> tuple[float, float]:
+        """Train on the rows in an order, of as many rows as that of the set, with a step size.
+
+        Return the mean loss and the error of the rows, each with the weights before its step; NaN without progress.
+        """
+        options, num_classes = replace(self.options, lr=lr), self.parameters.num_classes
+        rows = Rows(self.data.X, order, self.kernels, self.transform, options.has_reference)
+        verdicts, losses, wrong = empty_verdicts(0, num_classes, self.dtype), 0.0, 0
+        for start, stop, workers in slices(rows, self.batch, self.threads, 4 * self.parameters.size):
+            examples = rows.take(start, stop, self.data.y, self.data.sample_weight)
+            if progress is not None:
+                verdicts = empty_verdicts(stop - start, num_classes, self.dtype)
+            descent = options.descent(stop - start, self.dtype, self.steps, examples.weights)
+            with forks.parallel_lock:
+                self.kernels.learn(examples, descent, verdicts, workers)
+            if progress is not None:
+                losses += sum_of_losses(verdicts.losses, examples.weights, self.batch)
+                wrong += int(np.count_nonzero(verdicts.predictions != examples.labels))
+                progress(stop, rows.count, losses / stop)
+        return (np.nan, np.nan) if progress is None else (losses / rows.count, wrong / rows.count)
+
+    def unpack(self) -> None:
+        """Write the weights, the biases and the optimizer's state to the caller's arrays, all of them or none."""
+        self.kernels.unpack()
+
+
+def sum_of_losses(losses: NDArray, weights: NDArray, batch: int) -> float:
+    """Return the sum of the losses of whole batches; that of a batch with weights is its rows times its weighted mean.
+
+    A batch whose weights are all 0 counts with a loss of 0.
+    """
+    with np.errstate(over="ignore"):  # a sum beyond the range of float64 is infinity
+        if not weights.size:
+            return float(losses.sum(dtype=np.float64))
+        starts = np.arange(0, losses.size, batch)
+        weighted = np.add.reduceat(losses.astype(np.float64) * weights, starts)
+        sums = np.add.reduceat(weights, starts, dtype=np.float64)
+        means = np.divide(weighted, sums, out=np.zeros(starts.size), where=sums > 0)
+        return float(means @ np.minimum(batch, losses.size - starts))

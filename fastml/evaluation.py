@@ -182,11 +182,7 @@ def predict(
     >>> predict(np.array([[0, 255], [255, 0]], np.uint8), np.eye(2), scale=1 / 255)
     array([1, 0])
     """
-    given = check_input(X, weights, {"bias": bias, "b1": b1, "b2": b2}, scale, shift)
-    predictions = np.empty(given.X.shape[0], np.int64)
-    for start, verdicts in verdicts_of_model(given, None):
-        predictions[start : start + len(verdicts.predictions)] = verdicts.predictions
-    return predictions
+    return predictions_of(check_input(X, weights, {"bias": bias, "b1": b1, "b2": b2}, scale, shift))
 
 
 def predict_proba(
@@ -222,12 +218,7 @@ def predict_proba(
     >>> predict_proba(np.zeros((1, 2)), np.ones((2, 4)))
     array([[0.25, 0.25, 0.25, 0.25]])
     """
-    given = check_input(X, weights, {"bias": bias, "b1": b1, "b2": b2}, scale, shift)
-    dtype = given.parameters.weights[0].dtype.newbyteorder("=")
-    probabilities = np.empty((given.X.shape[0], given.parameters.num_classes), dtype)
-    for start, verdicts in verdicts_of_model(given, None, probabilities=True):
-        probabilities[start : start + len(verdicts.probabilities)] = verdicts.probabilities
-    return probabilities
+    return probabilities_of(check_input(X, weights, {"bias": bias, "b1": b1, "b2": b2}, scale, shift))
 
 
 class ModelInput(NamedTuple):
@@ -255,6 +246,23 @@ def check_input(
     parameters = parameters_of(weights, biases)
     X = checks.check_features(X, parameters.weights[0].shape[0])
     return ModelInput(parameters, X, checks.check_scale(scale, X.shape[1]), checks.check_shift(shift, X.shape[1]))
+
+
+def predictions_of(given: ModelInput) -> NDArray[np.int64]:
+    """Return the class of the highest logit for each row of X."""
+    predictions = np.empty(len(given.X), np.int64)
+    for start, verdicts in verdicts_of_model(given, None):
+        predictions[start : start + len(verdicts.predictions)] = verdicts.predictions
+    return predictions
+
+
+def probabilities_of(given: ModelInput) -> NDArray:
+    """Return the softmax of the logits for each row of X."""
+    dtype = given.parameters.weights[0].dtype.newbyteorder("=")
+    probabilities = np.empty((len(given.X), given.parameters.num_classes), dtype)
+    for start, verdicts in verdicts_of_model(given, None, probabilities=True):
+        probabilities[start : start + len(verdicts.probabilities)] = verdicts.probabilities
+    return probabilities
 
 
 def loss_err_of_model(given: ModelInput, y: NDArray, progress: Progress | None) -> tuple[float, float]:

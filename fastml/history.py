@@ -152,15 +152,16 @@ class History(Sequence[EpochResult]):
         """
         save_weights(path, self.weights, {"history": self.to_dict()})
 
-    def epochs_since_best(self, min_delta: float) -> int:
-        """Return how many epochs ago the validation loss last fell by more than min_delta below its best; -1 if never.
+    def epochs_since_best(self, min_delta: float, monitor: str = "valid_loss") -> int:
+        """Return how many epochs ago a column last fell by more than min_delta below its best; -1 if never.
 
         The best starts at infinity, so the first epoch is an improvement.
         """
         best, last = float("inf"), -1
         for epoch, row in enumerate(self.rows):
-            if row.valid_loss is not None and row.valid_loss < best - min_delta:
-                best, last = row.valid_loss, epoch
+            value = getattr(row, monitor)
+            if value is not None and value < best - min_delta:
+                best, last = value, epoch
         return len(self.rows) - 1 - last if last >= 0 else -1
 
 

@@ -31,7 +31,8 @@ class ReadAhead:
     """
 
     def __init__(self, X: NDArray, order: NDArray | None):
-        self.mapping = mapping_of(X) if X.flags.c_contiguous and X.size and hasattr(mmap.mmap, "madvise") else None
+        is_array = isinstance(X, np.ndarray) and X.flags.c_contiguous and X.size
+        self.mapping = mapping_of(X) if is_array and hasattr(mmap.mmap, "madvise") else None
         if self.mapping is None:
             return
         self.order = order

@@ -27,6 +27,9 @@ class Options:
     last_batch: str = "nominal"
     l2: float = 0.0
     optimizer: Optimizer | None = field(default_factory=SGD)
+    # Whether class 0 is a reference: its weights have no gradient. Where they are 0, two classes have the logistic loss
+    # of one logit.
+    has_reference: bool = False
 
     def checked(self, input_dim: int) -> "Options":
         """Return the options after their checks; a TypeError or ValueError names an invalid option."""

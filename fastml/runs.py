@@ -4,7 +4,7 @@ import copy
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import NamedTuple
@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastml import advice, checks
+from fastml import advice, callbacks, checks
+from fastml.callbacks import Callback
 from fastml.checkpoints import Checkpoint, CheckpointError, RunState, fingerprint
 from fastml.datasets import deform
 from fastml.epochs import EpochData, run_epoch
@@ -32,8 +33,6 @@ CHECKPOINT_SECONDS = 60.0
 DEFORMED_ROWS = 8192
 # Beside the seed, the seed of the rows that are held out; epochs have other numbers.
 VALIDATION_SEED = 2**40
-
-Callback = Callable[[History], object]
 
 
 class LabelledSet(NamedTuple):
@@ -155,8 +154,8 @@ class Run:
             "min_delta": settings.min_delta,
         }
 
-    def train(self, verbose: bool, callback: Callback | None) -> History:
-        """Run the remaining epochs. After each, add a row to the history, print a line and call the callback."""
+    def train(self, verbose: bool, called: list[Callback]) -> History:
+        """Run the remaining epochs. After each, add a row to the history, print a line and call the callbacks."""
         settings = self.settings
         if verbose:
             print(table_head(self.valid_rows is not None, self.test_set is not None))
@@ -178,10 +177,11 @@ class Run:
                 print(result, flush=True)
             if epoch == 0:
                 advice.warn_of_raw_pixels(result.train_loss, self.train_set.y, self.advice_on_scale())
-            if callback is not None and callback(self.history):
+            if callbacks.asks_to_stop(called, self.history):
                 break
         for name, best in self.state.best.items():
             self.parameters.named()[name][...] = best
+        callbacks.end(called, self.history)
         return self.history
 
     def is_patience_over(self) -> bool:

@@ -7,6 +7,7 @@ two slices Python handles Ctrl-C, calls progress callbacks and runs other thread
 import sys
 import time
 from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,31 +26,54 @@ CONVERTED_BYTES = 4 << 20
 NATIVE_DTYPES = (np.dtype(np.uint8), np.dtype(np.float32), np.dtype(np.float64))
 
 
+class RowSource(Protocol):
+    """What an epoch reads: an array of examples, or something else that gives its rows as an array."""
+
+    shape: tuple[int, int]
+    dtype: np.dtype
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+
+    def __getitem__(self, rows: NDArray | slice) -> NDArray:
+        """Return some rows."""
+
+
 class Rows:
     """The rows of X in the order of a pass, passed to the kernels one range at a time.
 
     C-contiguous uint8, float32 and float64 arrays are passed without a copy, with the indices of the rows. Other arrays
     (other dtypes, layouts or byte orders, or a number of columns that the kernels don't accept) are converted one range
-    at a time and padded with columns of zeros; `most` is the largest number of rows of such a copy. Meanwhile the
-    operating system reads the next rows of a mapped file.
+    at a time and padded with columns of zeros; `most` is the largest number of rows of such a copy. An X that is not an
+    array is copied in the same way. Meanwhile the operating system reads the next rows of a mapped file.
     """
 
-    def __init__(self, X: NDArray, order: NDArray | None, kernels: Kernels, transform: Transform):
-        # A read-only view: one compiled kernel then serves both writable and read-only arrays, such as memory maps.
-        self.X = X.view()
-        self.X.flags.writeable = False
-        self.order, self.kernels, self.transform = order, kernels, transform
+    def __init__(
+        self,
+        X: RowSource,
+        order: NDArray | None,
+        kernels: Kernels,
+        transform: Transform,
+        has_reference: bool = False,
+    ):
+        self.X = X
+        self.order, self.kernels, self.transform, self.has_reference = order, kernels, transform, has_reference
         self.columns = -(-X.shape[1] // kernels.column_multiple) * kernels.column_multiple
         # The kernels would take a subnormal factor for zero.
         self.transforms = is_subnormal(transform)
         self.is_native = (
-            X.dtype in NATIVE_DTYPES
+            isinstance(X, np.ndarray)
+            and X.dtype in NATIVE_DTYPES
             and X.dtype.isnative
             and X.flags.aligned
             and X.flags.c_contiguous
             and self.columns == X.shape[1]
             and not self.transforms
         )
+        if self.is_native:
+            # A read-only view: one compiled kernel then serves both writable and read-only arrays, such as memory maps.
+            self.X = X.view()
+            self.X.flags.writeable = False
         self.count = X.shape[0] if order is None else order.size
         self.ahead = ReadAhead(X, order)
         row_bytes = max(1, self.columns * kernels.dtype.itemsize)
@@ -79,7 +103,7 @@ class Rows:
         if sample_weight is not None:
             with np.errstate(over="ignore"):
                 weights = sample_weight[wanted].astype(self.kernels.dtype)
-        return Examples(self.kernels.as_read(X), rows, labels, weights, transform, X.shape[1])
+        return Examples(self.kernels.as_read(X), rows, labels, weights, transform, X.shape[1], self.has_reference)
 
 
 def slices(

@@ -1,17 +1,20 @@
 """The training functions: train a model from its initial weights, and evaluate it after each epoch."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 
 from numpy.typing import ArrayLike, NDArray
 
 from fastml import checks
+from fastml.callbacks import Callback, callbacks_of
 from fastml.history import History
 from fastml.models import NETWORK, SOFTMAX_REGRESSION
 from fastml.optimizers import Optimizer
 from fastml.options import Options, Progress
 from fastml.preparation import StartWeights, TrainingData, prepare
-from fastml.runs import Callback, Run, Settings
+from fastml.progress import progress_bar
+from fastml.runs import Run, Settings
 from fastml.schedules import Schedule
 
 
@@ -47,7 +50,7 @@ def train_softmax(
     checkpoint: str | os.PathLike | None = None,
     resume: bool = False,
     verbose: bool = True,
-    callback: Callback | None = None,
+    callback: Callback | Iterable[Callback] | None = None,
     progress: Progress | None = None,
 ) -> History:
     """Train softmax regression, from zero weights in float32, and print losses and errors after each epoch.
@@ -106,9 +109,11 @@ def train_softmax(
         as that of an uninterrupted run. The sets and the settings must be the same, except epochs if the schedule is
         constant.
     verbose : bool
-        Whether to print the table, with a row for each epoch that this call finishes.
-    callback : callable, optional
-        Called as ``callback(history)`` after each epoch; training ends early when it returns a true value.
+        Whether to print the table, with a row for each epoch that this call finishes, and to show a bar for an epoch
+        longer than half a second, in a terminal or a notebook (requires tqdm).
+    callback : callable or iterable of callables, optional
+        Called as ``callback(history)`` after each epoch; training ends early when one returns a true value. See
+        `fastml.callbacks`.
     progress : callable, optional
         Called as ``progress(done, num_examples, loss)`` after each slice, of about 50 ms, of an epoch or of the
         evaluation of a set after it; loss is the mean loss so far, as in the epoch functions and `evaluate`.
@@ -189,7 +194,7 @@ def train_nn(
     checkpoint: str | os.PathLike | None = None,
     resume: bool = False,
     verbose: bool = True,
-    callback: Callback | None = None,
+    callback: Callback | Iterable[Callback] | None = None,
     progress: Progress | None = None,
 ) -> History:
     """Train the two-layer ReLU network in float32 and print losses and errors after each epoch.
@@ -240,14 +245,20 @@ def train_nn(
 
 
 def train(
-    run: Run, checkpoint: str | os.PathLike | None, resume: bool, verbose: bool, callback: Callback | None
+    run: Run,
+    checkpoint: str | os.PathLike | None,
+    resume: bool,
+    verbose: bool,
+    callback: Callback | Iterable[Callback] | None,
 ) -> History:
     """Train; save the state of the run in the directory checkpoint unless it is None."""
-    resume = checks.check_flag("resume", resume)
-    if checkpoint is not None:
-        with run.leaving_history(), run.kept_in(checkpoint, resume):
-            return run.train(verbose, callback)
-    if resume:
+    resume, called = checks.check_flag("resume", resume), callbacks_of(callback)
+    if resume and checkpoint is None:
         raise ValueError("resume needs checkpoint, the directory that the run is kept in")
-    with run.leaving_history():
-        return run.train(verbose, callback)
+    with ExitStack() as stack:
+        stack.enter_context(run.leaving_history())
+        if verbose and run.progress is None:
+            run.progress = stack.enter_context(progress_bar())
+        if checkpoint is not None:
+            stack.enter_context(run.kept_in(checkpoint, resume))
+        return run.train(verbose, called)

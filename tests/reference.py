@@ -50,8 +50,7 @@ class AdamW(SGD):
 
 
 def batches(X, y, weights, batch, scale, shift, order, last_batch, sample_weight):
-    X = X.astype(weights.dtype)
-    rows = (X - np.asarray(shift, weights.dtype)) * np.asarray(scale, weights.dtype)
+    rows = (X.astype(weights.dtype) - np.asarray(shift, weights.dtype)) * np.asarray(scale, weights.dtype)
     s = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight)
     if order is not None:
         rows, y, s = rows[order], y[order], s[order]
@@ -66,14 +65,19 @@ def penalty(l2, W):
     return W.dtype.type(l2) * W if l2 else 0
 
 
+def dlogits(logits, onehot, s, has_reference):
+    D = s * (softmax(logits) - onehot)
+    return D * (np.arange(D.shape[1]) > 0) if has_reference else D
+
+
 def softmax_regression_epoch(
     X, y, theta, lr=0.1, batch=100, scale=1.0, shift=0.0, order=None, last_batch="nominal", bias=None,
-    sample_weight=None, l2=0.0, optimizer=None,
+    sample_weight=None, l2=0.0, optimizer=None, has_reference=False,
 ):  # fmt: skip
     optimizer = optimizer or SGD()
     for Z, onehot, s, divisor in batches(X, y, theta, batch, scale, shift, order, last_batch, sample_weight):
         optimizer.begin_step()
-        D = s * (softmax(Z @ theta + (0 if bias is None else bias)) - onehot)
+        D = dlogits(Z @ theta + (0 if bias is None else bias), onehot, s, has_reference)
         optimizer.change("theta", theta, (Z.T @ D + penalty(l2, theta)) / divisor, lr)
         if bias is not None:
             optimizer.change("bias", bias, D.sum(axis=0) / divisor, lr)
@@ -81,13 +85,13 @@ def softmax_regression_epoch(
 
 def nn_epoch(
     X, y, W1, W2, lr=0.1, batch=100, scale=1.0, shift=0.0, order=None, last_batch="nominal", b1=None, b2=None,
-    sample_weight=None, l2=0.0, optimizer=None,
+    sample_weight=None, l2=0.0, optimizer=None, has_reference=False,
 ):  # fmt: skip
     optimizer = optimizer or SGD()
     for Z, onehot, s, divisor in batches(X, y, W2, batch, scale, shift, order, last_batch, sample_weight):
         optimizer.begin_step()
         H = np.maximum(Z @ W1 + (0 if b1 is None else b1), 0)
-        D = s * (softmax(H @ W2 + (0 if b2 is None else b2)) - onehot)
+        D = dlogits(H @ W2 + (0 if b2 is None else b2), onehot, s, has_reference)
         G = (D @ W2.T) * (H > 0)
         changes = {"W2": (W2, H.T @ D + penalty(l2, W2)), "W1": (W1, Z.T @ G + penalty(l2, W1))}
         changes |= {"b2": (b2, D.sum(axis=0)), "b1": (b1, G.sum(axis=0))}

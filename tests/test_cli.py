@@ -15,14 +15,14 @@ import numba
 import numpy as np
 import pytest
 
-from fastml import evaluate, predict, roofline, train_nn, train_softmax
+from fastml import evaluate, predict, predict_proba, roofline, train_nn, train_softmax
 from fastml.cli import COMMANDS, main, make_parser
 from fastml.cli.arguments import count_up_to
 from fastml.cli.evaluate import format_matrix
-from fastml.cli.progress import progress_bar
 from fastml.datasets import load_mnist, write_idx
 from fastml.history import table_head
 from fastml.optimizers import AdamW
+from fastml.progress import progress_bar
 from fastml.weights import load_weights, save_weights
 
 NUM_EXAMPLES, NUM_CLASSES = 300, 3
@@ -68,7 +68,7 @@ def refuse(capsys, argv, status=2):
     assert found == status
     assert "Traceback" not in captured.err
     *_, line = captured.err.splitlines()
-    assert re.match(r"fastml( train| evaluate)?: error: \S", line)
+    assert re.match(r"fastml( train| evaluate| predict)?: error: \S", line)
     return line
 
 
@@ -190,6 +190,56 @@ def test_a_matrix_of_too_many_classes_is_not_drawn(capsys, tmp_path, data):
     assert not (tmp_path / "matrix.png").exists()
 
 
+@pytest.mark.parametrize("picture", ["confusion", "mistakes", "calibration", "weights"])
+def test_evaluate_draws_pictures(tmp_path, data, weights_file, picture):
+    path = tmp_path / "picture.svg"
+    argv = ["evaluate", str(weights_file), "--data", data, "--plot", str(path), "--picture", picture]
+    assert main(argv) == 0
+    assert path.read_bytes().startswith(b"<?xml")
+
+
+def test_evaluate_knows_the_classes_of_an_estimator(capsys, tmp_path, data, weights_file):
+    weights, _ = load_weights(weights_file)
+    path, classes = tmp_path / "estimator.npz", {"dtype": "<i8", "labels": [0, 2, 1]}
+    save_weights(path, weights, {"classes": classes, "input": "uint8"})
+    assert main(["evaluate", str(path), "--data", data]) == 0
+    _, (X, y) = load_mnist(data, raw=True)
+    loss, err = evaluate(X, np.array([0, 2, 1])[y], *weights)
+    assert f"test loss {loss:.5f}, test error {err:.2%} of 90 examples" in capsys.readouterr().out
+    save_weights(path, weights, {"classes": classes | {"labels": ["a", "b", "c"]}})
+    assert "are ['a', 'b', 'c'], and the test set has label 0" in refuse(capsys, ["evaluate", path, "--data", data])
+
+
+@pytest.mark.parametrize("to_file", [False, True])
+def test_predict_writes_labels_or_probabilities(capsys, tmp_path, data, weights_file, to_file):
+    (theta,), _ = load_weights(weights_file)
+    _, (X, _) = load_mnist(data, raw=True)
+    labels, probabilities = predict(X, theta, scale=1 / 255), predict_proba(X, theta, scale=1 / 255)
+
+    def lines_of(*more):
+        path = tmp_path / "out.csv"
+        argv = ["predict", str(weights_file), "--data", data, *more, *(["--csv", str(path)] if to_file else [])]
+        assert main(argv) == 0
+        printed = capsys.readouterr().out
+        assert (printed == "") == to_file
+        return (path.read_text() if to_file else printed).splitlines()
+
+    assert lines_of() == ["label", *map(str, labels)]
+    assert lines_of("--kaggle") == ["ImageId,Label", *(f"{i},{label}" for i, label in enumerate(labels, 1))]
+    head, *rows = lines_of("--probabilities")
+    assert head == "0,1,2"
+    np.testing.assert_array_equal(np.array([row.split(",") for row in rows], np.float32), probabilities)
+
+
+def test_predict_writes_the_labels_of_an_estimator(capsys, tmp_path, data, weights_file):
+    (theta,), _ = load_weights(weights_file)
+    save_weights(tmp_path / "w.npz", (theta,), {"classes": {"dtype": "<U3", "labels": ["ant", "bee", "cat"]}})
+    assert main(["predict", str(tmp_path / "w.npz"), "--data", data]) == 0
+    _, (X, _) = load_mnist(data, raw=True)
+    names = np.array(["ant", "bee", "cat"])[predict(X, theta, scale=1 / 255)]
+    assert capsys.readouterr().out.splitlines() == ["label", *names]
+
+
 def test_matrix_is_aligned():
     matrix = np.diag(np.arange(11))
     matrix[10, 0] = 1000
@@ -249,8 +299,11 @@ def test_info_roofline(capsys, monkeypatch):
         (["train", "--threads", "0"], "--threads: must be from 1 to"),
         (["train", "--threads", str(numba.config.NUMBA_NUM_THREADS + 1)], "--threads: must be from 1 to"),
         (["train", "--save", "weights"], "--save: must end in .npz, got weights"),
-        (["train", "--plot", "curves.svg"], "--plot: must end in .png, got curves.svg"),
-        (["evaluate", "w.npz", "--plot", "matrix.pdf"], "--plot: must end in .png, got matrix.pdf"),
+        (["train", "--plot", "curves.jpg"], "--plot: must end in .png or .svg or .pdf, got curves.jpg"),
+        (["evaluate", "w.npz", "--plot", "m.gif"], "--plot: must end in .png or .svg or .pdf, got m.gif"),
+        (["evaluate", "w.npz", "--picture", "tree"], "--picture: invalid choice: 'tree'"),
+        (["predict", "w.npz", "--csv", "labels.txt"], "--csv: must end in .csv, got labels.txt"),
+        (["predict", "w.npz", "--kaggle", "--probabilities"], "not allowed with argument --kaggle"),
     ],
 )
 def test_wrong_arguments(capsys, argv, match):
@@ -452,7 +505,7 @@ def test_one_command_starts_and_resumes_and_says_that_a_run_is_finished(capsys, 
 @pytest.mark.parametrize("command", ["train", "evaluate", "convert", "generate"])
 def test_quiet_commands_print_only_their_result(capsys, monkeypatch, tmp_path, data, weights_file, command):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    monkeypatch.setattr("fastml.cli.progress.BAR_DELAY_SECONDS", 0)
+    monkeypatch.setattr("fastml.progress.BAR_DELAY_SECONDS", 0)
     monkeypatch.setattr("fastml.datasets.generate.BLOCK", 8, raising=False)
     (tmp_path / "text").write_text("1 1:2\n")
     argv = {
@@ -523,7 +576,7 @@ def test_what_is_no_count(text, match):
 def test_bar_shows_on_a_terminal_alone(capsys, monkeypatch):
     for terminal in (False, True):
         monkeypatch.setattr(sys.stderr, "isatty", lambda terminal=terminal: terminal)
-        monkeypatch.setattr("fastml.cli.progress.BAR_DELAY_SECONDS", 0)
+        monkeypatch.setattr("fastml.progress.BAR_DELAY_SECONDS", 0)
         with progress_bar() as progress:
             assert (progress is not None) == terminal
             if terminal:
@@ -537,7 +590,8 @@ def test_bar_shows_on_a_terminal_alone(capsys, monkeypatch):
 
 
 def test_no_bar_without_tqdm(monkeypatch):
-    monkeypatch.setitem(sys.modules, "tqdm", None)
+    for name in ("tqdm", "tqdm.auto"):
+        monkeypatch.setitem(sys.modules, name, None)
     with progress_bar() as progress:
         assert progress is None
 

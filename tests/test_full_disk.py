@@ -12,7 +12,7 @@ from fastml.cli.log import Log
 from fastml.datasets import open_idx, write_idx
 from fastml.datasets.convert import convert
 from fastml.history import EpochResult, History
-from fastml.plotting import plot_history
+from fastml.plotting import plot_history, save_picture
 from fastml.weights import save_weights
 
 resource = pytest.importorskip("resource", reason="no limits of file sizes on this system")
@@ -43,7 +43,7 @@ def idx(path, version):
 
 
 def picture(path, version):
-    plot_history(history(2 + version), path)
+    save_picture(plot_history(history(2 + version)), path)
 
 
 def log(path, version):

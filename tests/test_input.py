@@ -53,7 +53,7 @@ def read_rows(X, rows, scale, dtype, shift=0.0, masks=None):
     """Return rows 1 to the end of the given rows as tiles read them, and what was packed."""
     transform = transform_of(X, scale, shift, dtype, None)
     weights = np.zeros(0, dtype)
-    examples = kernels.Examples(X.view(np.uint8), rows, np.arange(len(rows)) % 5, weights, transform, X.shape[1])
+    examples = kernels.Examples(X.view(np.uint8), rows, np.arange(len(rows)) % 5, weights, transform, X.shape[1], False)
     packed = np.full((20, whole_masks(X.shape[1])), UNTOUCHED, dtype)
     packed[:, X.shape[1] :] = 0
     found, labels = np.zeros_like(packed), np.full(20, UNTOUCHED)

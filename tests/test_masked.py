@@ -34,8 +34,8 @@ CALLS = {
     "out": (lambda: deform(IMAGES, [0], out=masked(IMAGES[:1], 0, 0, 0)), "out has .* at 0, 0, 0"),
     "a file of weights": (lambda: save_weights("theta.npz", (masked(THETA, 1, 1),), {}), "theta has .* at 1, 1"),
     "an IDX file": (lambda: write_idx("images", masked(IMAGES, 2, 2, 2)), "array has .* at 2, 2, 2"),
-    "a picture": (lambda: plot_confusion(masked(np.eye(2), 0, 0), "a.png"), "matrix has .* at 0, 0"),
-    "a contact sheet": (lambda: plot_deformations(masked(IMAGES[None], 0, 0, 0, 0), "a.png"), "images has"),
+    "a picture": (lambda: plot_confusion(masked(np.eye(2), 0, 0)), "matrix has .* at 0, 0"),
+    "a contact sheet": (lambda: plot_deformations(masked(IMAGES[None], 0, 0, 0, 0)), "images has"),
 }
 
 

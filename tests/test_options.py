@@ -10,6 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastml
+from fastml.epochs import EpochData, run_epoch
+from fastml.models import NETWORK, SOFTMAX_REGRESSION, Parameters
+from fastml.options import Options
 from tests import reference
 from tests.problems import EPOCHS, LAYOUTS, assert_as_accurate_as_numpy, make_problem
 
@@ -198,3 +201,44 @@ def test_rows_of_weight_zero_count_as_if_they_were_not_there(model):
     EPOCHS[model][0](problem.X[keep], problem.y[keep], **left_out, **problem.settings)
     for name, W in weighted.items():
         np.testing.assert_allclose(W, left_out[name], rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize(("model", "num_classes"), [("softmax", 2), ("softmax", 60), ("nn", 7)])
+def test_a_reference_class_has_no_gradient(model, num_classes):
+    problem = make_problem(90, 40, 5, num_classes, batch=32)
+    weights = np.random.default_rng(2).random(90)
+    arrays = arrays_of(problem, model, "float64", with_bias=True)
+    expected = {name: W.copy() for name, W in arrays.items()}
+    kept = arrays[WEIGHTS[model][-1]][:, 0].copy(), arrays[BIASES[model][-1]][0]
+    numpy_epoch = EPOCHS[model][1]
+    numpy_epoch(problem.X, problem.y, **expected, **problem.settings, sample_weight=weights, has_reference=True)
+    W, b = ([arrays[name] for name in names[model]] for names in (WEIGHTS, BIASES))
+    parameters = Parameters(NETWORK if model == "nn" else SOFTMAX_REGRESSION, tuple(W), tuple(b))
+    options = Options(**problem.settings, has_reference=True)
+    run_epoch(EpochData(problem.X, problem.y, None, weights), parameters, options, None)
+    for name, array in arrays.items():
+        np.testing.assert_allclose(array, expected[name], rtol=1e-9, atol=1e-12)
+    np.testing.assert_array_equal(arrays[WEIGHTS[model][-1]][:, 0], kept[0])
+    assert arrays[BIASES[model][-1]][0] == kept[1]
+
+
+@pytest.mark.usefixtures("one_batch_a_slice")
+def test_progress_has_the_mean_of_weighted_means():
+    problem = make_problem(70, 12, 5, 4, batch=32)
+    theta, weights = problem.theta.copy(), np.random.default_rng(3).random(70)
+    weights[32:64] = 0
+    found, expected = [], []
+    fastml.softmax_regression_epoch(
+        problem.X, problem.y, theta, **problem.settings, sample_weight=weights,
+        progress=lambda done, total, loss: found.append(loss),
+    )  # fmt: skip
+    theta, total = problem.theta.copy(), 0.0
+    for start in range(0, 70, 32):
+        some = slice(start, start + 32)
+        X, y, s = problem.X[some], problem.y[some], weights[some]
+        logits = X.astype(np.float64) * problem.settings["scale"] @ theta
+        losses = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(y)), y]
+        total += len(y) * np.average(losses, weights=s) if s.any() else 0.0
+        expected.append(total / min(start + 32, 70))
+        reference.softmax_regression_epoch(X, y, theta, **problem.settings, sample_weight=s)
+    assert found == pytest.approx(expected, rel=1e-9)

@@ -8,12 +8,12 @@ import zipfile
 import numpy as np
 import pytest
 
-from fastml import evaluate, load_mnist
+from fastml import evaluate, load_mnist, predict
 from fastml.cli import main
 from fastml.datasets import IdxError, write_idx
 from fastml.datasets.convert import ConvertError
 from fastml.datasets.places import RECORD
-from fastml.weights import load_weights
+from fastml.weights import Weights, load_weights, save_weights
 
 RANDOM = np.random.default_rng(0)
 IMAGES = [RANDOM.integers(0, 256, (count, 4, 3), np.uint8) for count in (30, 12)]
@@ -178,6 +178,30 @@ def test_tables(tmp_path):
         IdxError, match=r"is a file: pass the directory of a set, or a file that ends in \.npz or \.csv"
     ):
         load_mnist(tmp_path / "train.txt")
+
+
+def test_predict_needs_no_labels(capsys, tmp_path):
+    weights = Weights([RANDOM.standard_normal((12, 3))], scale=1 / 255)
+    save_weights(tmp_path / "weights.npz", weights, {})
+    expected = "".join(f"{label}\n" for label in ("label", *predict(IMAGES[1].reshape(12, 12), weights)))
+    write(tmp_path / "train", parts=(0,))
+    write_idx(tmp_path / "train" / "t10k-images-idx3-ubyte", IMAGES[1])
+    rows = IMAGES[1].reshape(12, 12).tolist()
+    names = ",".join(f"p{i}" for i in range(12))
+    for name, lines in {
+        "kaggle.csv": [names, *(",".join(map(str, row)) for row in rows)],
+        "plain.csv": [",".join(map(str, row)) for row in rows],
+        "labelled.csv": [",".join(map(str, [7, *row])) for row in rows],
+        "named.csv": [f"{names},label", *(",".join(map(str, [*row, 7])) for row in rows)],
+    }.items():
+        (tmp_path / name).write_text("\n".join(lines))
+    np.savez(tmp_path / "keras.npz", x_train=IMAGES[0], y_train=LABELS[0], x_test=IMAGES[1], y_test=LABELS[1])
+    write(tmp_path / "alone", images=IMAGES[::-1], labels=LABELS[::-1], parts=(0,))
+    lying = [images.transpose(0, 2, 1) for images in IMAGES]
+    write(tmp_path / "nist", emnist("digits"), images=lying)
+    for where in ("train", "kaggle.csv", "plain.csv", "labelled.csv", "named.csv", "keras.npz", "alone", "nist"):
+        assert main(["predict", str(tmp_path / "weights.npz"), "--data", str(tmp_path / where)]) == 0
+        assert capsys.readouterr().out == expected, where
 
 
 def test_the_command_takes_a_training_set_alone(capsys, tmp_path):

@@ -45,7 +45,7 @@ def examples_of(X: NDArray, scale: float) -> Examples:
     X, labels = X[:BATCH].view(), problems.mnist()[1][:BATCH].astype(np.int64)
     X.flags.writeable = False
     transform = transform_of(X, scale, 0.0, np.float32, None)
-    return Examples(X, np.arange(BATCH), labels, np.zeros(0, np.float32), transform, problems.INPUT_DIM)
+    return Examples(X, np.arange(BATCH), labels, np.zeros(0, np.float32), transform, problems.INPUT_DIM, False)
 
 
 def after_a_batch(model: Callable, hidden_dim: int) -> tuple:

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 
 import fastml
 from fastml import compile_notice
-from fastml.cli import completion, convert, evaluate, fetch, generate, info, train
+from fastml.cli import completion, convert, evaluate, fetch, generate, info, predict, train
 from fastml.cli.arguments import CommandParser
 from fastml.cli.signals import Stopped
 
-COMMANDS = (train, evaluate, fetch, convert, generate, info, completion)
+COMMANDS = (train, evaluate, predict, fetch, convert, generate, info, completion)
 # If a signal ends a process, shells report this number plus the number of the signal as the exit status.
 SIGNALLED = 128
 

@@ -11,9 +11,13 @@ from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Any, NoReturn
 
-from fastml.cli.progress import progress_bar
+import numpy as np
+
+from fastml.datasets.image_set import PIXEL_SCALE
 from fastml.files import check_destination
 from fastml.options import Progress
+from fastml.progress import progress_bar
+from fastml.weights import Weights
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -111,15 +115,37 @@ def real(text: str) -> float:
     return value
 
 
-def name_ending(suffix: str) -> Callable[[str], str]:
-    """Return an argument type for names of files that end in suffix."""
+def name_ending(*suffixes: str) -> Callable[[str], str]:
+    """Return an argument type for names of files that end in one of the suffixes."""
 
     def name(text: str) -> str:
-        if not text.endswith(suffix):
-            raise argparse.ArgumentTypeError(f"must end in {suffix}, got {text}")
+        if not text.endswith(suffixes):
+            raise argparse.ArgumentTypeError(f"must end in {' or '.join(suffixes)}, got {text}")
         return text
 
     return name
+
+
+def pixel_keywords(weights: Weights, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return what `predict` takes beside the weights of a file for raw pixels.
+
+    Weights without scale and shift are of a training on pixels in [0, 1], unless an estimator has seen bytes.
+    """
+    keywords = weights.keywords
+    is_raw = np.ndim(weights.scale) == 0 and weights.scale == 1 and not np.any(weights.shift)
+    if is_raw and settings.get("input") != "uint8":
+        keywords["scale"] = PIXEL_SCALE
+    return keywords
+
+
+def class_labels(weights: Weights, settings: dict[str, Any]) -> list:
+    """Return the labels of the classes of a file of weights, by default 0, 1, 2, ..."""
+    classes = settings.get("classes")
+    return classes["labels"] if isinstance(classes, dict) else list(range(weights[-1].shape[1]))
+
+
+# An option with the file of a picture, of a kind that `fastml.plotting.save_picture` writes.
+PICTURE = {"type": name_ending(".png", ".svg", ".pdf"), "metavar": "FILE.png"}
 
 
 def check_outputs(*paths: str | None) -> ModuleType | None:

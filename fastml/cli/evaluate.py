@@ -1,4 +1,4 @@
-"""`fastml evaluate`: print the loss, the error and the confusion matrix of saved weights on a test set."""
+"""`fastml evaluate`: print the loss, the error and the confusion matrix of a model on a test set, and draw pictures."""
 
 import argparse
 import math
@@ -8,13 +8,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastml.checks import first_not_finite
-from fastml.cli.arguments import add_command, add_data, add_quiet, check_outputs, name_ending, progress_unless_quiet
+from fastml.cli.arguments import (
+    PICTURE,
+    add_command,
+    add_data,
+    add_quiet,
+    check_outputs,
+    class_labels,
+    pixel_keywords,
+    progress_unless_quiet,
+)
 from fastml.datasets import load_mnist
-from fastml.evaluation import evaluate, predict
-from fastml.weights import Weights, load_weights
+from fastml.evaluation import evaluate, predict, predict_proba
+from fastml.weights import load_weights
 
 # A matrix of more classes is not printed, and one of still more is not drawn: it has the square of their number.
 MOST_PRINTED, MOST_DRAWN = 100, 256
+PICTURES = ("confusion", "mistakes", "calibration", "weights")
 # The pairs of confused classes that are printed in the place of a matrix.
 MOST_PAIRS = 20
 
@@ -25,25 +35,26 @@ def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser = add_command(commands, "evaluate", purpose, "fastml evaluate weights.npz --data DIR")
     add_quiet(parser)
     add_data(parser)
-    parser.add_argument("file", metavar="FILE.npz", help="weights saved by `fastml train --save`")
-    parser.add_argument("--plot", type=name_ending(".png"), metavar="FILE.png", help="draw the confusion matrix")
+    parser.add_argument("file", metavar="FILE.npz", help="weights saved by `fastml train --save` or by an estimator")
+    parser.add_argument("--plot", **PICTURE, help="draw a picture, as PNG, SVG or PDF")
+    parser.add_argument("--picture", choices=PICTURES, default="confusion", help="what to draw (default: %(default)s)")
     return parser
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the loss and the error of saved weights on the test set, and the confusion matrix or the confused pairs."""
     plotting = check_outputs(arguments.plot)
-    weights, _ = load_weights(arguments.file)
+    weights, settings = load_weights(arguments.file)
     num_classes = weights[-1].shape[1]
-    if plotting is not None and num_classes > MOST_DRAWN:
+    if plotting is not None and arguments.picture == "confusion" and num_classes > MOST_DRAWN:
         raise ValueError(f"--plot draws at most {MOST_DRAWN} classes, {arguments.file} has {num_classes}")
     with progress_unless_quiet(arguments, "B") as progress:
         train_set, test_set = load_mnist(arguments.data, raw=True, progress=progress)
     which, evaluated = ("test", test_set) if len(test_set.y) else ("training", train_set)
-    X, y = evaluated
-    if np.ndim(weights.scale) == 0 and weights.scale == 1 and not np.any(weights.shift):
-        weights = Weights(weights, weights.biases, evaluated.scale)  # of a training on pixels in [0, 1]
-    loss, err = evaluate(X, y, weights)
+    X = evaluated.X
+    y = as_classes(evaluated.y, class_labels(weights, settings), arguments.file)
+    keywords = pixel_keywords(weights, settings)
+    loss, err = evaluate(X, y, *weights, **keywords)
     if not math.isfinite(loss):
         reason = first_not_finite(weights[0].dtype, **weights.parameters.named())
         reason = reason or "the logits are beyond the range of the dtype"
@@ -55,8 +66,36 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         print("rows: true class, columns: predicted class")
         print(format_matrix(confusion_matrix(y, predictions, num_classes), evaluated.classes))
-    if plotting is not None:
-        plotting.plot_confusion(confusion_matrix(y, predictions, num_classes), arguments.plot)
+    if plotting is None:
+        return
+    if arguments.picture == "confusion":
+        axes = plotting.plot_confusion(confusion_matrix(y, predictions, num_classes))
+    elif arguments.picture == "weights":
+        axes = plotting.plot_weights(weights[0], image_shape(X))
+    else:
+        probabilities = predict_proba(X, *weights, **keywords)
+        if arguments.picture == "calibration":
+            axes = plotting.plot_calibration(y, probabilities)
+        else:
+            axes = plotting.plot_mistakes(X, y, probabilities, image_shape(X))
+    plotting.save_picture(axes, arguments.plot)
+
+
+def as_classes(y: NDArray, labels: list, file: str) -> NDArray:
+    """Return the labels of a test set as indices of the classes of a model."""
+    if labels == list(range(len(labels))):
+        return y
+    unknown = sorted(set(y.tolist()) - set(labels))
+    if unknown:
+        raise ValueError(f"the classes of {file} are {labels}, and the test set has label {unknown[0]}")
+    places = {label: index for index, label in enumerate(labels)}
+    return np.array([places[label] for label in y.tolist()])
+
+
+def image_shape(X: NDArray) -> tuple[int, int]:
+    """Return rows and columns of the images: square ones, or a row of pixels."""
+    side = math.isqrt(X.shape[1])
+    return (side, side) if side**2 == X.shape[1] else (1, X.shape[1])
 
 
 def confusion_matrix(y: NDArray, predictions: NDArray[np.int64], num_classes: int) -> NDArray[np.int64]:

@@ -6,12 +6,12 @@ import time
 import numpy as np
 
 from fastml.cli.arguments import (
+    PICTURE,
     add_command,
     add_quiet,
     check_outputs,
     count_up_to,
     integer_in,
-    name_ending,
     progress_unless_quiet,
 )
 from fastml.datasets import deform, generate_mnist, load_mnist
@@ -32,7 +32,7 @@ def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     add("--count", **counts, help="training images to make, 784 bytes each: 100000, 1e5 or 0.1m")
     seeds = integer_in(0, 2**64 - 1)
     add("--seed", type=seeds, default=0, metavar="N", help="seed of the deformations (default: %(default)s)")
-    add("--plot", type=name_ending(".png"), metavar="FILE.png", help="draw digits and deformations of them")
+    add("--plot", **PICTURE, help="draw digits and deformations of them, as PNG, SVG or PDF")
     return parser
 
 
@@ -51,4 +51,4 @@ def run(arguments: argparse.Namespace) -> None:
         numbers = first[:, None] + len(originals) * np.arange(1 + DEFORMATIONS_OF_A_DIGIT)
         images = deform(originals, numbers.ravel(), arguments.seed).reshape(*numbers.shape, SIDE, SIDE)
         images[:, 0] = originals[first]
-        plotting.plot_deformations(images, arguments.plot)
+        plotting.save_picture(plotting.plot_deformations(images), arguments.plot)

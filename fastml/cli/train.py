@@ -14,6 +14,7 @@ import numba
 
 from fastml.checkpoints import FILE_NAME
 from fastml.cli.arguments import (
+    PICTURE,
     add_command,
     add_data,
     add_quiet,
@@ -69,7 +70,7 @@ def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     add("--checkpoint", metavar="DIR", help="save the run in a directory, after each epoch and each minute")
     add("--resume", action="store_true", help="continue the run in the directory of --checkpoint, or start one")
     add("--log", type=name_ending(".jsonl"), metavar="FILE.jsonl", help="append a line of JSON for each epoch")
-    add("--plot", type=name_ending(".png"), metavar="FILE.png", help="draw the learning curves")
+    add("--plot", **PICTURE, help="draw the learning curves, as PNG, SVG or PDF")
     return parser
 
 
@@ -97,7 +98,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.model == "softmax":
         train = partial(train_softmax, **used)
     else:
-        used["hidden_dim"] = settings["hidden_dim"] = HIDDEN if arguments.hidden is None else arguments.hidden
+        used["hidden_dim"] = settings["hidden_dim"] = hidden_units(arguments)
         train = partial(train_nn, **used)
     settings |= {"model": arguments.model, "optimizer": repr(optimizer), "warmup_epochs": arguments.warmup}
     log = None
@@ -168,9 +169,24 @@ def keep_results(
         save_weights(arguments.save, history.weights, settings)
         written.append(f"{arguments.save} holds the weights after the last whole batch")
     if history is not None and history.rows and plotting is not None:
-        plotting.plot_history(history, arguments.plot)
+        plotting.save_picture(plotting.plot_history(history, title=title_of(arguments)), arguments.plot)
         written.append(f"{arguments.plot} shows the curves so far")
     return ", ".join(written)
+
+
+def title_of(arguments: argparse.Namespace) -> str:
+    """Return the title of the learning curves: the settings that are not the default ones, after the model."""
+    model = "softmax regression" if arguments.model == "softmax" else f"network, {hidden_units(arguments)} hidden units"
+    parts = [model, arguments.optimizer, f"lr {arguments.lr:g}", f"batch {arguments.batch}"]
+    if arguments.schedule != "constant":
+        parts.append(f"{arguments.schedule} schedule")
+    parts += [name for name in ("bias", "standardize", "shuffle", "deform") if getattr(arguments, name)]
+    return ", ".join(parts)
+
+
+def hidden_units(arguments: argparse.Namespace) -> int:
+    """Return the number of hidden units of the network."""
+    return HIDDEN if arguments.hidden is None else arguments.hidden
 
 
 def optimizer_of(arguments: argparse.Namespace) -> Optimizer:

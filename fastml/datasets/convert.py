@@ -145,10 +145,14 @@ def format_of(source: str | os.PathLike) -> str:
     return "csv" if suffixes and suffixes[-1] == ".csv" else "libsvm"
 
 
-def read_table(path: str | os.PathLike) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return the pixels, (num_examples, input_dim), and the labels of a CSV with a column of labels, in memory."""
+def read_table(path: str | os.PathLike, num_pixels: int | None = None) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return the pixels, (num_examples, num_pixels), and the labels of a CSV with a column of labels, in memory.
+
+    With num_pixels, the column may be missing: the labels are 0 then.
+    """
     with open(path, "rb") as file:
-        parts = [(X.copy(), y.copy()) for X, y in read_examples(file, Csv(Layout(), None, True))]
+        reader = Csv(Layout(), num_pixels, None if num_pixels else True)
+        parts = [(X.copy(), y.copy()) for X, y in read_examples(file, reader)]
     if not parts:
         raise ConvertError(f"{path}: found no examples")
     X, y = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
@@ -167,7 +171,7 @@ def read_examples(file: BufferedReader, reader: Libsvm | Csv) -> Iterator[tuple[
             except ConvertError as error:
                 raise ConvertError(f"{file.name}, {error}") from None
             images = np.empty((max(1, BLOCK_PIXELS // reader.num_pixels), reader.num_pixels), np.uint8)
-            labels = np.empty(len(images), np.uint8)
+            labels = np.zeros(len(images), np.uint8)
         while images is not None and position < len(block):
             with forks.parallel_lock:  # may compile
                 rows, size, wrong = reader.read(np.frombuffer(block, np.uint8, offset=position), images, labels)

@@ -136,6 +136,34 @@ def load_mnist(
     return ImageSet(*train, classes), ImageSet(*test, classes)
 
 
+def load_images(data_dir: str | os.PathLike | None, input_dim: int, progress: Progress | None = None) -> np.ndarray:
+    """Return the raw images of a test set, or of the only set, which need no labels: to predict those.
+
+    Parameters
+    ----------
+    data_dir, progress
+        As in `load_mnist`.
+    input_dim : int
+        The number of pixels of an image, which tells whether a CSV without names has a column of labels.
+
+    Returns
+    -------
+    ndarray of uint8, shape (num_examples, pixels)
+        A row for each image.
+    """
+    where = files("fastml.datasets") / "data" if data_dir is None else Path(data_dir)
+    if where.is_file():
+        (train, _), (test, _) = read_sets(where, input_dim)
+        return test if len(test) else train
+    place = find_place(where)
+    part = TRAIN if place.file(TEST, IMAGE_FILE) is None else TEST
+    with as_file(place.needed(part, IMAGE_FILE)) as path:
+        images = _read_images(path, progress)
+    if place.name:
+        images = _upright(images, path)
+    return images.reshape(len(images), math.prod(images.shape[1:]))
+
+
 def _scaled(pixels: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return pixels divided by 255, and the labels."""
     return np.divide(pixels, np.float32(255), dtype=np.float32), y
@@ -144,36 +172,47 @@ def _scaled(pixels: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _read_part(place: Place, part: int, progress: Progress | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Return the pixels and the labels of a part of a set, as uint8; EMNIST's upright, and its letters from 0 on."""
     with as_file(place.needed(part, IMAGE_FILE)) as images, as_file(place.needed(part, LABEL_FILE)) as labels:
-        if not place.name:
-            return _read_pixels(images, labels, progress)
-        X, y = _read_images(images, labels, progress)
-    if X.ndim != 3:
-        raise IdxError(f"{images}: found shape {X.shape}, images of EMNIST have 3 dimensions")
-    if place.name == LETTERS:
-        if not np.all((y >= 1) & (y <= len(CLASSES[LETTERS]))):
-            raise IdxError(f"{labels}: found other labels than 1 to {len(CLASSES[LETTERS])}, which stand for letters")
-        y = y - 1
-    return np.ascontiguousarray(X.transpose(0, 2, 1)).reshape(len(X), -1), y
+        X, y = _read_set(images, labels, progress)
+        if place.name:
+            X = _upright(X, images)
+        if place.name == LETTERS:
+            most = len(CLASSES[LETTERS])
+            if not np.all((y >= 1) & (y <= most)):
+                raise IdxError(f"{labels}: found other labels than 1 to {most}, which stand for letters")
+            y = y - 1
+    return X.reshape(len(X), math.prod(X.shape[1:])), y
+
+
+def _upright(images: np.ndarray, path: str | os.PathLike) -> np.ndarray:
+    """Return images with rows and columns exchanged."""
+    if images.ndim != 3:
+        raise IdxError(f"{path}: found shape {images.shape}, images of EMNIST have 3 dimensions")
+    return np.ascontiguousarray(images.transpose(0, 2, 1))
 
 
 def _read_pixels(
     image_filename: str | os.PathLike, label_filename: str | os.PathLike, progress: Progress | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the images as rows of pixels, (num_examples, input_dim), and the labels, (num_examples,); both uint8."""
-    images, y = _read_images(image_filename, label_filename, progress)
+    images, y = _read_set(image_filename, label_filename, progress)
     return images.reshape(len(images), math.prod(images.shape[1:])), y
 
 
-def _read_images(
+def _read_images(path: str | os.PathLike, progress: Progress | None = None) -> np.ndarray:
+    """Return images, (num_examples, ...), as uint8."""
+    images = open_or_read_idx(path, MOST_BYTES, progress)
+    if images.dtype != np.uint8 or images.ndim < 2:
+        raise IdxError(
+            f"{path}: found {images.dtype.name} of shape {images.shape}, images are uint8 of 2 or more dimensions"
+        )
+    return images
+
+
+def _read_set(
     image_filename: str | os.PathLike, label_filename: str | os.PathLike, progress: Progress | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the images, (num_examples, ...), and the labels, (num_examples,); both uint8."""
-    images, y = open_or_read_idx(image_filename, MOST_BYTES, progress), read_idx(label_filename)
-    if images.dtype != np.uint8 or images.ndim < 2:
-        raise IdxError(
-            f"{image_filename}: found {images.dtype.name} of shape {images.shape}, "
-            f"images are uint8 of 2 or more dimensions"
-        )
+    images, y = _read_images(image_filename, progress), read_idx(label_filename)
     if y.dtype != np.uint8 or y.ndim != 1:
         raise IdxError(f"{label_filename}: found {y.dtype} of shape {y.shape}, labels are uint8 of 1 dimension")
     if len(images) != len(y):

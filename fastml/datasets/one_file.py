@@ -18,10 +18,10 @@ Arrays = tuple[NDArray, NDArray]
 MOST_DIRECTORY_BYTES = 1 << 14
 
 
-def read_sets(path: Path) -> tuple[Arrays, Arrays]:
+def read_sets(path: Path, input_dim: int | None = None) -> tuple[Arrays, Arrays]:
     """Return the pixels, (num_examples, input_dim), and labels of the training and the test set in a file.
 
-    The test set has no rows where there is none.
+    The test set has no rows where there is none. With input_dim, a table may have no labels: they are 0 then.
 
     Raises
     ------
@@ -36,7 +36,7 @@ def read_sets(path: Path) -> tuple[Arrays, Arrays]:
         with open(path, "rb") as file:
             return read_archive(file, path)
     if format_of(path) == "csv":
-        X, y = read_table(path)
+        X, y = read_table(path, input_dim)
         return (X, y), (X[:0], y[:0])
     raise IdxError(f"{path} is a file: pass the directory of a set, or a file that ends in .npz or .csv")
 

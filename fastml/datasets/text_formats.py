@@ -80,8 +80,9 @@ class Libsvm:
 class Csv:
     """Reads CSV: a line for each image, with its label and perhaps an index."""
 
-    def __init__(self, layout: Layout, num_pixels: int | None, has_labels: bool):
-        # Without a number of pixels, all columns but those of the label and of an index are pixels.
+    def __init__(self, layout: Layout, num_pixels: int | None, has_labels: bool | None):
+        # Without a number of pixels, all columns but those of the label and of an index are pixels. Where it is not
+        # known whether there are labels, their name tells, or the number of columns.
         self.layout, self.num_pixels, self.has_labels = layout, num_pixels, has_labels
         self.label_column = self.index_column = kernels.NO_COLUMN
 
@@ -94,6 +95,9 @@ class Csv:
         has_names = is_head(names) or isinstance(layout.label_column, str) or isinstance(layout.index_column, str)
         index = 0 if has_names and names[0] in INDEX_NAMES else kernels.NO_COLUMN
         self.index_column = column_of("index", layout.index_column, names, index)
+        if self.has_labels is None:
+            is_labelled = not set(LABEL_NAMES).isdisjoint(names)
+            self.has_labels = is_labelled if has_names else len(names) != self.num_pixels
         if self.has_labels:
             label = 1 if self.index_column == 0 else 0
             if has_names:

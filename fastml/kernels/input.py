@@ -39,6 +39,7 @@ class Examples(NamedTuple):
     weights: NDArray  # (slice rows,), or (0,) if all weights are 1
     transform: Transform
     input_dim: int
+    has_reference: bool  # whether class 0 has no gradient
 
 
 class Block(NamedTuple):

@@ -104,12 +104,13 @@ class Targets(NamedTuple):
     labels: NDArray[np.int64]  # (rows,)
     order: NDArray[np.int64]  # the row of the block that each row of the bands is
     weights: NDArray  # (rows,), or (0,) if all weights are 1
+    has_reference: bool  # whether class 0 has no gradient
 
 
 @helper
 def targets_of(examples, start, stop, order):
     """Return the targets of rows start to stop of a slice."""
-    return Targets(examples.labels[start:stop], order, examples.weights[start:stop])
+    return Targets(examples.labels[start:stop], order, examples.weights[start:stop], examples.has_reference)
 
 
 @helper
@@ -135,8 +136,8 @@ def add_parts(logits, bands, num_classes, first, every):
 def make_dlogits(logits, targets, num_classes, verdicts, worker):
     """Write weight * (softmax - onehot) of a block to `logits.sums`, and verdicts if any are wanted.
 
-    With `MANY_CLASSES` the sums belong to all workers, and each makes its share of the bands. Verdicts are always
-    shared out.
+    The dlogits of a reference class are 0, so its weights stay as they are. With `MANY_CLASSES` the sums belong to all
+    workers, and each makes its share of the bands. Verdicts are always shared out.
     """
     first, every = (worker.number, worker.count) if num_classes >= MANY_CLASSES else (0, 1)
     labels, order, sums = targets.labels, targets.order, logits.sums
@@ -154,6 +155,8 @@ def make_dlogits(logits, targets, num_classes, verdicts, worker):
             if targets.weights.size:
                 for k in range(num_classes):
                     sums[b, k, r] *= targets.weights[row]
+        if targets.has_reference:
+            sums[b, 0, :] = 0
 
 
 @helper

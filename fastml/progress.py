@@ -1,4 +1,4 @@
-"""Feedback on the terminal while a command runs: a progress bar."""
+"""A progress bar for work that takes longer than half a second; requires tqdm."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -9,17 +9,17 @@ BAR_DELAY_SECONDS = 0.5
 
 
 @contextmanager
-def progress_bar(unit: str = " examples") -> Iterator[Callable[..., None] | None]:
-    """Yield a `progress` callback that shows a bar on stderr for each epoch or file.
+def progress_bar(unit: str = " examples", shown: bool = True) -> Iterator[Callable[..., None] | None]:
+    """Yield a `progress` callback that shows a bar for each epoch or file, on stderr or in a notebook.
 
-    Yield None if stderr is not a terminal or tqdm is not installed.
+    Yield None if nobody would see a bar, if `shown` is false, or if tqdm is not installed.
     """
     try:
-        from tqdm import tqdm
+        from tqdm.auto import tqdm
     except ImportError:
         tqdm = None
     # No callback without a visible bar: with a callback, an epoch also computes its losses.
-    if tqdm is None or not sys.stderr.isatty():
+    if tqdm is None or not shown or not (sys.stderr.isatty() or "ipykernel" in sys.modules):
         yield None
         return
     bar = None

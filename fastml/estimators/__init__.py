@@ -1,0 +1,18 @@
+"""scikit-learn's interface to both models: `MLPClassifier` and `SoftmaxRegression`; requires scikit-learn.
+
+classifiers.py   the two classes: their parameters and attributes
+base.py          what both do: fit, partial_fit, predict, save
+fitting.py       one fit: epochs, step sizes, early stopping
+inputs.py        X, labels and weights as scikit-learn accepts them
+files.py         estimators in the files of `fastml.weights`
+"""
+
+try:
+    import sklearn  # noqa: F401
+except ImportError as error:
+    raise ImportError("estimators need scikit-learn 1.6 or later: pip install 'fastml[sklearn]'") from error
+
+from fastml.estimators.classifiers import MLPClassifier, SoftmaxRegression
+from fastml.estimators.files import load
+
+__all__ = ["MLPClassifier", "SoftmaxRegression", "load"]

@@ -1,0 +1,355 @@
+"""The two estimators: `MLPClassifier`, the network, and `SoftmaxRegression`, the linear model."""
+
+from collections.abc import Iterable, Mapping
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from fastml.callbacks import Callback
+from fastml.estimators import inputs
+from fastml.estimators.base import BaseClassifier, not_here
+
+# Rows whose logits are computed at a time.
+LOGITS_ROWS = 8192
+
+CONSTRAINTS = {
+    "solver": [StrOptions({"sgd", "adam"})],
+    "alpha": [Interval(Real, 0, None, closed="left")],
+    "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+    "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
+    "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+    "power_t": [Interval(Real, 0, None, closed="left")],
+    "max_iter": [Interval(Integral, 1, None, closed="left")],
+    "shuffle": ["boolean"],
+    "random_state": ["random_state"],
+    "tol": [Interval(Real, 0, None, closed="left")],
+    "verbose": ["verbose"],
+    "warm_start": ["boolean"],
+    "momentum": [Interval(Real, 0, 1, closed="left")],
+    "nesterovs_momentum": ["boolean"],
+    "early_stopping": ["boolean"],
+    "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+    "beta_1": [Interval(Real, 0, 1, closed="left")],
+    "beta_2": [Interval(Real, 0, 1, closed="left")],
+    "epsilon": [Interval(Real, 0, None, closed="neither")],
+    "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
+    "class_weight": [dict, StrOptions({"balanced"}), None],
+    "standardize": ["boolean"],
+    "n_jobs": [None, Integral],
+    "dtype": "no_validation",
+    "callback": "no_validation",
+}
+
+
+class MLPClassifier(BaseClassifier):
+    """The network of scikit-learn's `MLPClassifier` with one hidden layer of ReLUs, or none, several times as fast.
+
+    Parameters and attributes have scikit-learn's names, defaults and meaning, and the same `random_state` gives the
+    same initial weights, orders and validation sets; so the coefficients are those of scikit-learn but for rounding.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or sequence of at most one int
+        Units of the hidden layer; ``()`` for none.
+    activation : {"relu"}
+        The activation of the hidden layer.
+    solver : {"adam", "sgd"}
+        The optimizer.
+    alpha : float
+        Strength of the L2 penalty, at least 0; it is divided by the sum of the weights of a mini-batch.
+    batch_size : int or "auto"
+        Examples of a mini-batch; "auto" is the smaller of 200 and the number of examples.
+    learning_rate : {"constant", "invscaling", "adaptive"}
+        How the step size of "sgd" changes: not; as ``learning_rate_init / (t_ + 1)**power_t`` after each epoch; or to a
+        fifth when the loss, or the validation score, has not improved for `n_iter_no_change` epochs.
+    learning_rate_init : float
+        The first step size.
+    power_t : float
+        The exponent of "invscaling".
+    max_iter : int
+        The most epochs.
+    shuffle : bool
+        Whether each epoch has a new random order. Rows of a memory map are shuffled in blocks.
+    random_state : int, RandomState or None
+        Seed of the initial weights, the orders and the validation set.
+    tol : float
+        A loss or score improves if it does by at least this.
+    verbose : bool
+        Whether to print the loss of each epoch, and to show a bar for long epochs.
+    warm_start : bool
+        Whether `fit` goes on from the last fit, with the state of its optimizer.
+    momentum : float
+        Momentum of "sgd", in [0, 1).
+    nesterovs_momentum : bool
+        Whether it is Nesterov's.
+    early_stopping : bool
+        Whether examples are held out, training ends when their score no longer improves, and the best weights are kept.
+    validation_fraction : float
+        The part of the examples that is held out.
+    beta_1, beta_2, epsilon : float
+        Parameters of "adam".
+    n_iter_no_change : int
+        Training ends after more than so many epochs in a row without an improvement.
+    class_weight : dict, "balanced" or None
+        Weights of the classes, by label. Not in scikit-learn.
+    standardize : bool
+        Whether to train on ``(X - mean) / deviation`` of each feature, without a copy of X. Not in scikit-learn.
+    n_jobs : int or None
+        Threads: None for those of `numba.set_num_threads`, -1 for all. Not in scikit-learn.
+    dtype : "float32", "float64" or None
+        The precision. None is float32 for X of float32, float16 and integers of at most 16 bits, else float64. Not in
+        scikit-learn.
+    callback : callable or iterable of callables, optional
+        Called with `history_` after each epoch: see `fastml.callbacks`. Not in scikit-learn.
+
+    Attributes
+    ----------
+    coefs_ : list of ndarray, shapes (n_features, hidden) and (hidden, n_outputs)
+        The weights of each layer.
+    intercepts_ : list of ndarray, shapes (hidden,) and (n_outputs,)
+        The biases of each layer.
+    classes_ : ndarray, shape (n_classes,)
+        The labels, sorted.
+    n_features_in_, feature_names_in_ : int, ndarray of str
+        Features of X; their names if X is a data frame.
+    n_iter_, t_ : int
+        Epochs of the last fit; examples seen by all fits.
+    n_layers_, n_outputs_, out_activation_ : int, int, str
+        Layers with the input; outputs, 1 for two classes; "softmax", or "logistic" for two classes.
+    loss_, best_loss_, loss_curve_ : float, float, list of float
+        Mean loss of the examples of an epoch, each with the weights before its step, with the L2 penalty, for which the
+        weights at the beginning and the end of the epoch are averaged.
+    validation_scores_, best_validation_score_ : list of float, float
+        Accuracies on the validation set with `early_stopping`, else None.
+    history_ : fastml.History
+        Losses, errors and seconds of each epoch, for `fastml.plotting.plot_history`.
+    scale_, shift_ : float or ndarray, shape (n_features,)
+        The network takes ``scale_ * (X - shift_)``: 1 and 0 unless `standardize`.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from fastml.estimators import MLPClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = MLPClassifier((10,), learning_rate_init=0.01, standardize=True, max_iter=50, random_state=0, tol=0.001)
+    >>> model.fit(X, y).score(X, y) > 0.95
+    True
+    """
+
+    _parameter_constraints = CONSTRAINTS | {
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "activation": [StrOptions({"relu"})],
+    }
+
+    def __init__(
+        self,
+        hidden_layer_sizes: int | Iterable[int] = (100,),
+        activation: str = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: bool = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: int = 10,
+        class_weight: Mapping[Any, float] | str | None = None,
+        standardize: bool = False,
+        n_jobs: int | None = None,
+        dtype: DTypeLike = None,
+        callback: Callback | Iterable[Callback] | None = None,
+    ):
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.class_weight = class_weight
+        self.standardize = standardize
+        self.n_jobs = n_jobs
+        self.dtype = dtype
+        self.callback = callback
+
+    def _check_parameters(self) -> list[int]:
+        if self.activation in ("identity", "logistic", "tanh"):
+            raise not_here(f"activation={self.activation!r} is not here, only 'relu'")
+        units = self.hidden_layer_sizes
+        units = list(units) if isinstance(units, Iterable) else [units]
+        if len(units) > 1:
+            raise not_here(f"hidden_layer_sizes={tuple(units)} has {len(units)} layers, and here is at most one")
+        super()._check_parameters()
+        if np.any(np.asarray(units) <= 0):
+            raise ValueError(f"hidden_layer_sizes must be > 0, got {units}.")
+        return units
+
+    def _initial_bound(self, inputs: int, outputs: int) -> float:
+        return float(np.sqrt(6.0 / (inputs + outputs)))
+
+
+class SoftmaxRegression(BaseClassifier):
+    """Softmax (multinomial logistic) regression, trained by mini-batches from zero weights.
+
+    Parameters
+    ----------
+    fit_intercept : bool
+        Whether the model has biases.
+    solver, alpha, batch_size, learning_rate
+        As in `MLPClassifier`.
+    learning_rate_init : float
+        The first step size. It is ten times that of `MLPClassifier`, for the loss is convex.
+    power_t, max_iter, shuffle, random_state, tol, verbose
+        As in `MLPClassifier`.
+    warm_start, momentum, nesterovs_momentum, early_stopping, validation_fraction, beta_1, beta_2, epsilon
+        As in `MLPClassifier`.
+    n_iter_no_change, class_weight, standardize, n_jobs, dtype, callback
+        As in `MLPClassifier`.
+
+    Attributes
+    ----------
+    coef_ : ndarray, shape (n_classes, n_features), or (1, n_features) for two classes
+        The weights.
+    intercept_ : ndarray, shape (n_classes,), or (1,) for two classes
+        The biases; zeros without `fit_intercept`.
+    classes_, n_features_in_, feature_names_in_, n_iter_, t_, loss_, best_loss_, loss_curve_
+        As in `MLPClassifier`.
+    validation_scores_, best_validation_score_, history_, scale_, shift_, coefs_, intercepts_
+        As in `MLPClassifier`.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from fastml.estimators import SoftmaxRegression
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = SoftmaxRegression(learning_rate_init=0.1, standardize=True, random_state=0)
+    >>> model.fit(X, y).score(X, y) > 0.95
+    True
+    """
+
+    _parameter_constraints = CONSTRAINTS | {"fit_intercept": ["boolean"]}
+
+    def __init__(
+        self,
+        *,
+        fit_intercept: bool = True,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.01,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: bool = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: int = 10,
+        class_weight: Mapping[Any, float] | str | None = None,
+        standardize: bool = False,
+        n_jobs: int | None = None,
+        dtype: DTypeLike = None,
+        callback: Callback | Iterable[Callback] | None = None,
+    ):
+        self.fit_intercept = fit_intercept
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.class_weight = class_weight
+        self.standardize = standardize
+        self.n_jobs = n_jobs
+        self.dtype = dtype
+        self.callback = callback
+
+    @property
+    def coef_(self) -> NDArray:
+        """The weights, (n_classes or 1, n_features)."""
+        return self.coefs_[0].T
+
+    @property
+    def intercept_(self) -> NDArray:
+        """The biases, (n_classes or 1,)."""
+        (weights,) = self.coefs_
+        return self.intercepts_[0] if self.intercepts_ else np.zeros(weights.shape[1], weights.dtype)
+
+    def decision_function(self, X: Any) -> NDArray:
+        """Return the logits of each row of X.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix, shape (n_samples, n_features)
+            Examples.
+
+        Returns
+        -------
+        ndarray, shape (n_samples, n_classes), or (n_samples,) for two classes
+            Logits; for two classes that of the second, above 0 where it is the more probable class.
+        """
+        check_is_fitted(self)
+        X = inputs.check_X(self, X)
+        theta, intercept = self.coefs_[0], self.intercept_
+        logits = np.empty((len(X), theta.shape[1]), theta.dtype)
+        for first in range(0, len(X), LOGITS_ROWS):
+            part = slice(first, first + LOGITS_ROWS)
+            logits[part] = (self.scale_ * (X[part] - self.shift_)) @ theta + intercept
+        return logits[:, 0] if self.n_outputs_ == 1 else logits
+
+    def _has_intercepts(self) -> bool:
+        return self.fit_intercept
