@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas
 import pytest
+from matplotlib.figure import Figure
 
 import fastml
 from fastml import History, load_weights, train_nn, train_softmax
@@ -77,6 +78,14 @@ def test_columns_are_those_of_the_sets_that_there_are(history):
     assert list(table) == list(history[0]._fields)
     assert table["valid_loss"] == [row.valid_loss for row in history]
     assert list(train_softmax(X, Y, **SETTINGS).to_dict()) == ["epoch", "train_loss", "train_err", "seconds"]
+
+
+def test_plot_draws_on_new_axes_or_those_given(history):
+    losses, errors = history.plot()
+    assert (losses.get_ylabel(), errors.get_ylabel()) == ("loss (nats)", "error (%)")
+    given = Figure().subplots(1, 2)
+    assert list(history.plot(given)) == list(given)
+    np.testing.assert_allclose(given[0].lines[0].get_ydata(), [row.train_loss for row in history])
 
 
 def test_to_pandas(history):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fastml import *  # noqa: F403 - the point of this file
+from fastml import hw0
 
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
@@ -95,6 +96,25 @@ def test_worked_example(last_batch, expected, convert):
     theta = np.array([[0.1, 0.2], [0.3, 0.4]])
     softmax_regression_epoch(X, y, theta, lr=0.1, batch=2, last_batch=last_batch)
     np.testing.assert_allclose(theta, expected, rtol=0, atol=5e-9)
+
+
+def test_the_module_of_hw0_has_exactly_its_names():
+    names = {}
+    exec("from fastml.hw0 import *", names)
+    del names["__builtins__"]
+    trains = {"train_softmax", "train_nn", "loss_err", "softmax_loss", "parse_mnist", "add", "np"}
+    assert set(names) == trains | {"softmax_regression_epoch", "nn_epoch", "softmax_regression_epoch_cpp"}
+    assert names["np"] is np
+    assert names["add"](5, 6) == 11
+    np.testing.assert_array_equal(names["add"](np.array([1, 2]), np.array([3, 4])), [4, 6])
+    assert names["nn_epoch"] is nn_epoch
+
+
+def test_the_epoch_of_hw0_s_extension(mnist):
+    (X, y), _ = mnist
+    theta = np.zeros((X.shape[1], 10), np.float32)
+    hw0.softmax_regression_epoch_cpp(X[:100], y[:100], theta=theta, lr=0.1, batch=10)
+    np.testing.assert_allclose(np.linalg.norm(theta), 1.0947356, rtol=1e-5, atol=1e-5)
 
 
 def test_tables(mnist, capsys):
