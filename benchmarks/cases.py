@@ -16,7 +16,8 @@ class Case:
     Attributes
     ----------
     bound, aim : float
-        How many times faster than NumPy fastml must be on a machine with two cores, and how many it should be.
+        How many times faster than NumPy on a machine with two cores was planned before the first measurement, at least
+        and at best.
     hidden_dim : int
         The hidden units of the network; 0 means softmax regression.
     pixels : {"float32", "float64", "uint8", "dense", "embeddings"}

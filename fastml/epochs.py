@@ -1,5 +1,7 @@
 """The epoch functions: check the arguments, pack the weights, run the kernels slice by slice, unpack the weights."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -11,7 +13,7 @@ from fastml.kernels.compile import forks
 from fastml.kernels.loss import empty_verdicts
 from fastml.models import NETWORK, SOFTMAX_REGRESSION, Parameters
 from fastml.optimizers import Optimizer
-from fastml.options import Options, Progress
+from fastml.options import LastBatch, Options, Progress
 from fastml.slices import Rows, slices
 from fastml.transforms import reads_in_place, transform_of
 
@@ -30,7 +32,7 @@ def softmax_regression_epoch(
     sample_weight: ArrayLike | None = None,
     l2: float = 0.0,
     optimizer: Optimizer | None = None,
-    last_batch: str = "nominal",
+    last_batch: LastBatch = "nominal",
     progress: Progress | None = None,
 ) -> None:
     """Run one epoch of mini-batches for softmax regression, modifying theta, bias and the optimizer in place.
@@ -132,7 +134,7 @@ def nn_epoch(
     sample_weight: ArrayLike | None = None,
     l2: float = 0.0,
     optimizer: Optimizer | None = None,
-    last_batch: str = "nominal",
+    last_batch: LastBatch = "nominal",
     progress: Progress | None = None,
 ) -> None:
     """Run one epoch of mini-batches for the two-layer ReLU network, modifying weights, biases and optimizer in place.
@@ -199,7 +201,7 @@ class EpochData(NamedTuple):
     order: ArrayLike | None = None
     sample_weight: ArrayLike | None = None
 
-    def checked(self, parameters: Parameters) -> "EpochData":
+    def checked(self, parameters: Parameters) -> EpochData:
         """Return the arguments as arrays after their checks."""
         X = checks.check_features(self.X, parameters.weights[0].shape[0])
         return EpochData(

@@ -3,6 +3,8 @@
 The logits of a model are computed block by block: there is never a matrix of logits for the whole set.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterator
 from typing import NamedTuple

@@ -13,6 +13,8 @@ array([[ 0.05 , -0.05 ],
        [ 0.067, -0.067]])
 """
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -12,6 +13,8 @@ from fastml.kernels.batches import Descent
 from fastml.kernels.update import Update
 from fastml.optimizers import SGD, Optimizer
 
+# What the gradient of a batch is divided by.
+LastBatch = Literal["nominal", "mean"]
 # Called as progress(done, num_examples, loss), with the mean loss of the examples that are done.
 Progress = Callable[[int, int, float], object]
 
@@ -24,7 +27,7 @@ class Options:
     batch: int = 100
     scale: float | ArrayLike = 1.0
     shift: float | ArrayLike = 0.0
-    last_batch: str = "nominal"
+    last_batch: LastBatch = "nominal"
     l2: float = 0.0
     optimizer: Optimizer | None = field(default_factory=SGD)
     # Whether class 0 is a reference: its weights have no gradient. Where they are 0, two classes have the logistic loss

@@ -4,7 +4,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +20,10 @@ from fastml.weights import Weights
 STANDARDIZED_ROWS = 2048
 
 
+# Weights of classes by their labels.
+ClassWeight = Mapping[int, float] | Literal["balanced"]
+
+
 class TrainingData(NamedTuple):
     """The arguments of a training function that have something for each example."""
 
@@ -28,7 +32,7 @@ class TrainingData(NamedTuple):
     X_te: ArrayLike | None
     y_te: ArrayLike | None
     sample_weight: ArrayLike | None
-    class_weight: Mapping[int, float] | str | None
+    class_weight: ClassWeight | None
     standardize: bool
 
 
@@ -123,7 +127,7 @@ def check_image_shape(deform: Sequence[int], X: NDArray) -> list[int]:
 
 
 def weights_of_examples(
-    sample_weight: ArrayLike | None, class_weight: Mapping[int, float] | str | None, y: NDArray, num_classes: int
+    sample_weight: ArrayLike | None, class_weight: ClassWeight | None, y: NDArray, num_classes: int
 ) -> NDArray[np.float64] | None:
     """Return the weight of each example, the product of its own weight and that of its class, or None for all 1."""
     weights = checks.check_sample_weight(sample_weight, y.size)

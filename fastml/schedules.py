@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 from fastml import checks
 
 SCHEDULES = ("constant", "step", "cosine")
 
 # A name, or a function that is called as schedule(epoch, epochs) and returns a factor of the step size.
-Schedule = str | Callable[[int, int], float]
+Schedule = Literal["constant", "step", "cosine"] | Callable[[int, int], float]
 
 
 def check_schedule(schedule: Schedule) -> Schedule:

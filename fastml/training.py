@@ -1,7 +1,9 @@
 """The training functions: train a model from its initial weights, and evaluate it after each epoch."""
 
+from __future__ import annotations
+
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 
 from numpy.typing import ArrayLike, NDArray
@@ -11,8 +13,8 @@ from fastml.callbacks import Callback, callbacks_of
 from fastml.history import History
 from fastml.models import NETWORK, SOFTMAX_REGRESSION
 from fastml.optimizers import Optimizer
-from fastml.options import Options, Progress
-from fastml.preparation import StartWeights, TrainingData, prepare
+from fastml.options import LastBatch, Options, Progress
+from fastml.preparation import ClassWeight, StartWeights, TrainingData, prepare
 from fastml.progress import progress_bar
 from fastml.runs import Run, Settings
 from fastml.schedules import Schedule
@@ -34,10 +36,10 @@ def train_softmax(
     shift: float | ArrayLike = 0.0,
     standardize: bool = False,
     sample_weight: ArrayLike | None = None,
-    class_weight: Mapping[int, float] | str | None = None,
+    class_weight: ClassWeight | None = None,
     l2: float = 0.0,
     optimizer: Optimizer | None = None,
-    last_batch: str = "nominal",
+    last_batch: LastBatch = "nominal",
     schedule: Schedule = "constant",
     warmup_epochs: int = 0,
     shuffle: bool = False,
@@ -178,10 +180,10 @@ def train_nn(
     shift: float | ArrayLike = 0.0,
     standardize: bool = False,
     sample_weight: ArrayLike | None = None,
-    class_weight: Mapping[int, float] | str | None = None,
+    class_weight: ClassWeight | None = None,
     l2: float = 0.0,
     optimizer: Optimizer | None = None,
-    last_batch: str = "nominal",
+    last_batch: LastBatch = "nominal",
     schedule: Schedule = "constant",
     warmup_epochs: int = 0,
     shuffle: bool = False,

@@ -4,6 +4,8 @@ The file is an uncompressed .npz, readable with `numpy.load`: the arrays ``theta
 any, biases by their names, ``scale`` and ``shift``; and the string ``settings``, a JSON object.
 """
 
+from __future__ import annotations
+
 import json
 import math
 import os
@@ -23,7 +25,7 @@ from fastml.models import MODELS, Model, Parameters, parameters_of
 MOST_DIRECTORY_BYTES = 1 << 14
 
 
-class Weights(tuple):
+class Weights(tuple[NDArray[Any], ...]):
     """The weights of a model, ``(theta,)`` or ``(W1, W2)``: a tuple with biases, and with what X becomes before.
 
     Attributes
@@ -58,7 +60,7 @@ class Weights(tuple):
         biases: Mapping[str, NDArray] | None = None,
         scale: float | ArrayLike = 1.0,
         shift: float | ArrayLike = 0.0,
-    ) -> "Weights":
+    ) -> Weights:
         """Check and keep the arrays, without copies."""
         made = super().__new__(cls, weights)
         made.biases = {name: b for name, b in (biases or {}).items() if b is not None}
@@ -115,7 +117,7 @@ class Weights(tuple):
                 raise TypeError(f"{name} is given beside Weights, which hold their own biases; leave {name} out")
         return self.biases
 
-    def folded(self) -> "Weights":
+    def folded(self) -> Weights:
         """Return weights that take X as it is: scale and shift are multiplied into new arrays of the first layer."""
         (first, *others), model = self, self.parameters.model
         dtype, input_dim = first.dtype, len(first)

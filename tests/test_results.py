@@ -59,4 +59,7 @@ def test_tables_of_a_case_by_hand():
     assert fastml == "| softmax | fastml | 2 | 0.2500 | 0.5000 | 1.00 | 20 | 0.50 | 0.20 | 200 |"
     assert numpy == "| softmax | NumPy | 2 | 1.0000 | 2.0000 | 4.00 | 5 | 0.12 | 0.05 |  |"
     floors = tables.floors_table(results).splitlines()[2]
+    assert tables.not_as_planned(results) == "Every case reaches the former here."
+    late = {**results, "cases": [{**case, "bound": 4.5}, case]}
+    assert tables.not_as_planned(late) == "1 of 2 cases do not reach the former here: softmax."
     assert floors == "| softmax | 0.1250 | 0.0500 | 0.2500 | 2.00 | 5.00 | 4.00 | 4.00 | 3 | 5 |"

@@ -61,7 +61,7 @@ class Network:
         with problems.skipping_older_commits():
             self.run = repeated(step, "network_batch")
 
-    def time_hundred_times(self, step):
+    def time_100_steps(self, step):
         self.run()
 
 
@@ -75,7 +75,7 @@ class SoftmaxRegression:
         with problems.skipping_older_commits():
             self.run = repeated(f"{step}_of_few_classes", "softmax_regression_batch")
 
-    def time_hundred_times(self, step):
+    def time_100_steps(self, step):
         self.run()
 
 

@@ -28,5 +28,5 @@ class Threads:
         numba.set_num_threads(threads)
         self.run = WORK[work]()
 
-    def time_work(self, work, threads):
+    def time_60_000_images(self, work, threads):
         self.run()

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from io import BufferedReader
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +44,7 @@ def convert(
     labels: str | os.PathLike | None,
     *,
     shape: tuple[int, int] = (28, 28),
-    text_format: str | None = None,
+    text_format: Literal["libsvm", "csv"] | None = None,
     layout: Layout | None = None,
     progress: Progress | None = None,
 ) -> int:

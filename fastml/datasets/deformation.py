@@ -1,5 +1,7 @@
 """Deformations: make new images from existing ones by small random displacements, similar to varied handwriting."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 

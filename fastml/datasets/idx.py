@@ -12,6 +12,8 @@ dimension as a big-endian uint32, then the elements, big-endian, the last index 
 Source: Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits", section "The IDX file format".
 """
 
+from __future__ import annotations
+
 import gzip
 import lzma
 import math
