@@ -17,6 +17,7 @@ from fastml.cli import main
 from fastml.datasets import convert as converting
 from fastml.datasets import lines, load_mnist, read_idx
 from fastml.datasets.convert import ConvertError, Layout, convert, format_of
+from fastml.datasets.streams import WholeStream
 from fastml.datasets.text_formats import is_head
 
 MIB = 2**20
@@ -262,9 +263,16 @@ def test_the_only_file_of_an_archive(monkeypatch, paths):
     refuse(paths, zipped(csv(X, y))[:-30], "damaged compressed stream", text_format="csv")
 
 
-@pytest.mark.parametrize("trailing", [b"x", b"\0", b"BZ", b"BZhx" * 10, gzip.compress(b"7 1:1")])
-def test_bytes_after_a_bzip2_stream_are_refused(paths, trailing):
-    refuse(paths, bz2.compress(b"7 1:1\n") + trailing, "damaged compressed stream")
+@pytest.mark.parametrize("trailing", [b"x", b"\1", b"BZ", b"BZhx" * 10, b"\xfd7zXZ", b"7 1:1\n"])
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
+def test_bytes_after_a_compressed_stream_are_refused(paths, compress, trailing):
+    refuse(paths, compress(b"7 1:1\n") + trailing, "damaged compressed stream")
+
+
+def test_zeros_after_a_compressed_stream(paths):
+    refuse(paths, bz2.compress(b"7 1:1\n") + b"\0", "damaged compressed stream")
+    for compress in (gzip.compress, lzma.compress):  # whose definitions allow padding
+        assert converted(paths, compress(b"7 1:1\n") + bytes(8))[1].tolist() == [7]
 
 
 @pytest.mark.parametrize(
@@ -343,7 +351,7 @@ def test_errors_of_the_disk_stay_os_errors(monkeypatch, paths):
     def fail(*arguments):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(lines.Bzip2Stream, "read", fail)
+    monkeypatch.setattr(WholeStream, "readinto", fail)
     with pytest.raises(OSError, match="Input/output error"):
         convert(source, images, labels)
     with pytest.raises(FileNotFoundError):

@@ -171,6 +171,12 @@ def test_refuses_damaged_gzip_and_says_why(tmp_path, position):
     assert info.value.__cause__ is not None
 
 
+@pytest.mark.parametrize("compress", [gzip.compress, lzma.compress])
+def test_refuses_other_bytes_behind_a_compressed_stream(tmp_path, compress):
+    for trailing in (b"x", b"\xfd7zXZ", SMALL):
+        refuse(tmp_path / "array", compress(SMALL) + trailing, "damaged compressed stream")
+
+
 def test_refuses_every_damaged_byte_of_xz(tmp_path):
     whole = lzma.compress(SMALL)
     for position in range(len(whole)):

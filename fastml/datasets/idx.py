@@ -31,6 +31,8 @@ from numpy.typing import ArrayLike
 from fastml.checks import as_array
 from fastml.files import replacing
 
+from .streams import CHUNK_BYTES, XZ_MAGIC, whole_stream
+
 _DTYPES = {
     0x08: np.dtype("u1"),
     0x09: np.dtype("i1"),
@@ -44,11 +46,7 @@ _DTYPE_NAMES = ", ".join(f"{dtype.name} (0x{code:02X})" for code, dtype in _DTYP
 _LARGEST_DIMENSION = 2**32 - 1
 
 _GZIP_MAGIC = b"\x1f\x8b"
-_XZ_MAGIC = b"\xfd7zXZ\0"
 DAMAGED_STREAM_ERRORS = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError)
-
-# Bytes that are decompressed at a time.
-CHUNK_BYTES = 2**20
 
 # Level 9 takes far longer than level 6, for files that are hardly smaller.
 _GZIP_LEVEL = 6
@@ -56,16 +54,6 @@ _GZIP_LEVEL = 6
 
 class IdxError(ValueError):
     """A file, or an array to be written to one, is not what IDX (or the data set it belongs to) allows."""
-
-
-class _XzFile(lzma.LZMAFile):
-    """An xz stream that raises LZMAError if its header requests more memory than is free; the limit of xz is 4 GB."""
-
-    def read(self, size: int = -1) -> bytes:
-        try:
-            return super().read(size)
-        except MemoryError as error:
-            raise lzma.LZMAError("it asks for a dictionary beyond the memory") from error
 
 
 def read_idx(path: str | os.PathLike) -> np.ndarray:
@@ -174,11 +162,11 @@ def idx_header(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
 
 def decompressed(file: BufferedReader) -> BinaryIO:
     """Return a stream of the decompressed bytes of `file`; `file` itself if it is not compressed."""
-    start = file.peek(len(_XZ_MAGIC))
+    start = file.peek(len(XZ_MAGIC))
     if start.startswith(_GZIP_MAGIC):
         return gzip.GzipFile(fileobj=file, mode="rb")
-    if start.startswith(_XZ_MAGIC):
-        return _XzFile(file)
+    if start.startswith(XZ_MAGIC):
+        return whole_stream(file, XZ_MAGIC)
     return file
 
 

@@ -1,17 +1,17 @@
 """The lines of a text that may be compressed, as a stream: a text may be larger than memory."""
 
-import bz2
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BufferedReader, RawIOBase
+from io import BufferedReader
 from typing import BinaryIO
 
 from fastml.files import open_zip
 
 from .idx import DAMAGED_STREAM_ERRORS, decompressed
+from .streams import BZIP2_MAGIC, whole_stream
 
-BZIP2_MAGIC, ZIP_MAGIC = b"BZh", b"PK\x03\x04"
+ZIP_MAGIC = b"PK\x03\x04"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # Bytes of text that are read at a time.
 BLOCK_BYTES = 2**22
@@ -23,44 +23,12 @@ class ConvertError(ValueError):
     """A text is invalid; the message names the file and, if possible, the line."""
 
 
-class Bzip2Stream(RawIOBase):
-    """The text in a file of bzip2 streams, one behind the other; Python's own reader ignores other bytes after them."""
-
-    def __init__(self, file: BufferedReader):
-        self.file, self.decompressor = file, bz2.BZ2Decompressor()
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        """Return up to size bytes of the text, none at its end."""
-        while True:
-            given = b""
-            if self.decompressor.eof:
-                given = self.decompressor.unused_data
-                if len(given) < len(BZIP2_MAGIC):
-                    given += self.file.read(BLOCK_BYTES)
-                if not given:
-                    return b""
-                if not given.startswith(BZIP2_MAGIC):
-                    raise EOFError("other bytes follow its end")
-                self.decompressor = bz2.BZ2Decompressor()
-            elif self.decompressor.needs_input:
-                given = self.file.read(BLOCK_BYTES)
-                if not given:
-                    raise EOFError("it ends early")
-            data = self.decompressor.decompress(given, size)
-            if data:
-                return data
-
-
 @contextmanager
 def text_stream(file: BufferedReader) -> Iterator[BinaryIO]:
     """Open the text in a file: plain, compressed with gzip, bzip2 or xz, or the only file in a zip archive."""
     start = file.peek(len(ZIP_MAGIC))
     if start.startswith(BZIP2_MAGIC):
-        yield Bzip2Stream(file)
+        yield whole_stream(file, BZIP2_MAGIC)
     elif start.startswith(ZIP_MAGIC):
         with open_zip(file, MOST_DIRECTORY_BYTES) as archive:
             names = [name for name in archive.namelist() if not name.endswith("/")]

@@ -1,0 +1,79 @@
+"""Compressed streams that are read to their last byte: Python's own readers ignore other bytes after bzip2 and xz."""
+
+import bz2
+import lzma
+from io import BufferedReader, RawIOBase
+from typing import Protocol
+
+CHUNK_BYTES = 2**20
+BZIP2_MAGIC, XZ_MAGIC = b"BZh", b"\xfd7zXZ\0"
+
+
+class Decompressor(Protocol):
+    """What decompressors of the standard library share."""
+
+    eof: bool
+    needs_input: bool
+    unused_data: bytes
+
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
+        """Return up to max_length decompressed bytes."""
+
+
+class WholeStream(RawIOBase):
+    """The decompressed content of a file of bzip2 or xz streams, one behind the other.
+
+    Reading raises EOFError for a stream that ends early, and for other bytes behind the last one. Between streams of xz
+    there may be bytes of zero.
+    """
+
+    def __init__(self, file: BufferedReader, magic: bytes):
+        self.file, self.magic = file, magic
+        self.decompressor = self.new()
+
+    def new(self) -> Decompressor:
+        """Return a decompressor at the beginning of a stream."""
+        return bz2.BZ2Decompressor() if self.magic == BZIP2_MAGIC else lzma.LZMADecompressor(lzma.FORMAT_XZ)
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill a buffer from its beginning; return the number of bytes, 0 at the end."""
+        while True:
+            given = b""
+            if self.decompressor.eof:
+                given = self.next_stream()
+                if not given:
+                    return 0
+                self.decompressor = self.new()
+            elif self.decompressor.needs_input:
+                given = self.file.read(CHUNK_BYTES)
+                if not given:
+                    raise EOFError("it ends early")
+            try:
+                data = self.decompressor.decompress(given, len(buffer))
+            except MemoryError as error:  # the header of xz may ask for 4 GB
+                raise lzma.LZMAError("it asks for a dictionary beyond the memory") from error
+            if data:
+                buffer[: len(data)] = data
+                return len(data)
+
+    def next_stream(self) -> bytes:
+        """Return the first bytes of the stream after the one that has ended, none if it was the last."""
+        given = self.decompressor.unused_data
+        while True:
+            if self.magic == XZ_MAGIC:
+                given = given.lstrip(b"\0")
+            if len(given) >= len(self.magic) or not (more := self.file.read(CHUNK_BYTES)):
+                break
+            given += more
+        if given and not given.startswith(self.magic):
+            raise EOFError("other bytes follow its end")
+        return given
+
+
+def whole_stream(file: BufferedReader, magic: bytes) -> BufferedReader:
+    """Return a file of bzip2 or xz streams as a decompressed stream."""
+    return BufferedReader(WholeStream(file, magic), CHUNK_BYTES)
