@@ -133,8 +133,7 @@ class Momentum(Optimizer):
     def numbers(self, lr: float, divisors: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
         """Return rate, momentum, and the factors of velocity and step of each batch."""
         of_velocity, of_step = (self.momentum, 1.0) if self.nesterov else (1.0, 0.0)
-        columns = np.broadcast_arrays(lr / divisors, self.momentum, of_velocity, of_step)
-        return np.stack(columns, axis=1)
+        return table_of(lr / divisors, self.momentum, of_velocity, of_step)
 
 
 @dataclass(kw_only=True)
@@ -193,7 +192,12 @@ class AdamW(Optimizer):
         t = steps + 1.0 + np.arange(divisors.size)
         step = lr * np.sqrt(1 - self.beta2**t) / (1 - self.beta1**t)
         beta1, beta2 = self.beta1, self.beta2
-        columns = np.broadcast_arrays(
-            1 / divisors, beta1, 1 - beta1, beta2, 1 - beta2, step, self.epsilon, lr * self.decay
-        )
-        return np.stack(columns, axis=1)
+        return table_of(1 / divisors, beta1, 1 - beta1, beta2, 1 - beta2, step, self.epsilon, lr * self.decay)
+
+
+def table_of(first: NDArray[np.float64], *others: float | NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return columns, (rows,) or numbers for all rows, side by side: (rows, columns)."""
+    table = np.empty((first.size, 1 + len(others)))
+    for k, column in enumerate((first, *others)):
+        table[:, k] = column
+    return table

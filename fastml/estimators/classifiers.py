@@ -135,7 +135,7 @@ class MLPClassifier(BaseClassifier):
     >>> from sklearn.datasets import load_iris
     >>> from fastml.estimators import MLPClassifier
     >>> X, y = load_iris(return_X_y=True)
-    >>> model = MLPClassifier((10,), learning_rate_init=0.01, standardize=True, max_iter=50, random_state=0, tol=0.001)
+    >>> model = MLPClassifier((10,), learning_rate_init=0.03, standardize=True, tol=0.003, random_state=0)
     >>> model.fit(X, y).score(X, y) > 0.95
     True
     """
@@ -254,7 +254,7 @@ class SoftmaxRegression(BaseClassifier):
     >>> from sklearn.datasets import load_iris
     >>> from fastml.estimators import SoftmaxRegression
     >>> X, y = load_iris(return_X_y=True)
-    >>> model = SoftmaxRegression(learning_rate_init=0.1, standardize=True, random_state=0)
+    >>> model = SoftmaxRegression(learning_rate_init=0.1, standardize=True, tol=0.003, random_state=0)
     >>> model.fit(X, y).score(X, y) > 0.95
     True
     """

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import shuffle
 
 from fastml import callbacks
 from fastml.epochs import EpochData, Learner
@@ -188,7 +187,10 @@ def next_order(train: Examples, order: NDArray, random: Any, epoch: int) -> NDAr
     """Return the order of the next epoch: a permutation as scikit-learn draws it, or blocks of a mapped file."""
     if train.rows is None and mapping_of(train.X) is not None:
         return epoch_order(train.X, random.randint(2**31), epoch)
-    return shuffle(order, random_state=random)
+    # As sklearn.utils.shuffle does, whose checks take as long as an epoch of a few rows.
+    places = np.arange(len(order))
+    random.shuffle(places)
+    return order[places]
 
 
 def batches_per_weight(weights: NDArray | None, order: NDArray | None, batch: int, count: int) -> float:
