@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from fastml.datasets import IdxError, open_idx, read_idx
 from fastml.datasets.convert import ConvertError, convert
 from fastml.datasets.mapped_idx import open_or_read_idx
+from fastml.datasets.one_file import read_archive
 from fastml.weights import WeightsError, load_weights
 from tests import bits
 from tests.test_idx import SMALL, idx_bytes
@@ -46,6 +47,7 @@ def zipped(members, compression=zipfile.ZIP_STORED):
     return stream.getvalue()
 
 
+KERAS = zipped({"x_train.npy": npy(np.ones((2, 3, 3), np.uint8)), "y_train.npy": npy(np.arange(2))})
 WEIGHTS = zipped({"theta.npy": npy(THETA), "settings.npy": npy(np.array('{"lr": 0.2}'))})
 
 
@@ -66,6 +68,11 @@ def convert_table(path):
     convert(path, path.with_name("images"), path.with_name("labels"), shape=(2, 2), text_format="csv")
 
 
+def read_keras(path):
+    with open(path, "rb") as file:
+        read_archive(file, path)
+
+
 def open_or_read(path):
     open_or_read_idx(path, most=10)
 
@@ -76,7 +83,8 @@ READERS = {
     open_idx: (IdxError, [SMALL, gzip.compress(SMALL), lzma.compress(SMALL)]),
     open_or_read: (IdxError, [SMALL, gzip.compress(SMALL), lzma.compress(SMALL)]),
     convert_text: (ConvertError, [TEXT, gzip.compress(TEXT), bz2.compress(TEXT), lzma.compress(TEXT)]),
-    convert_table: (ConvertError, [TABLE, gzip.compress(TABLE), bz2.compress(TABLE)]),
+    convert_table: (ConvertError, [TABLE, gzip.compress(TABLE), bz2.compress(TABLE), zipped({"a": TABLE})]),
+    read_keras: (IdxError, [KERAS]),
     load_weights: (WeightsError, [WEIGHTS]),
 }
 every_reader = pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.__name__)
@@ -227,7 +235,7 @@ def test_nothing_is_unpickled_or_written_elsewhere_and_memory_is_bounded(tmp_pat
     for name, reader in (("text", convert_text), ("table.csv", convert_table)):
         (tmp_path / name).write_bytes(TABLE if "csv" in name else TEXT)
         reader(tmp_path / name)  # compiles here what is not in the cache
-    assert bits.run_python("-m", "tests.test_hostile", str(tmp_path)) == "17 read, 41 refused\n"
+    assert bits.run_python("-m", "tests.test_hostile", str(tmp_path)) == "19 read, 41 refused\n"
 
 
 if __name__ == "__main__":

@@ -1,8 +1,6 @@
 """Sets in one file: an archive of NumPy arrays, as Keras has MNIST, or a table of CSV."""
 
 import os
-import zipfile
-import zlib
 from pathlib import Path
 from typing import BinaryIO
 
@@ -10,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastml.files import open_zip
+from fastml.weights import read_array
 
 from .idx import IdxError
 
@@ -46,12 +45,9 @@ def read_archive(file: BinaryIO, path: str | os.PathLike) -> tuple[Arrays, Array
     try:
         with open_zip(file, MOST_DIRECTORY_BYTES) as archive:
             members = {name.removesuffix(".npy").lower(): name for name in archive.namelist()}
-            arrays = {}
-            for name in ("x_train", "y_train", "x_test", "y_test"):
-                if name in members:
-                    with archive.open(members[name]) as stream:
-                        arrays[name] = np.lib.format.read_array(stream, allow_pickle=False)
-    except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+            wanted = ("x_train", "y_train", "x_test", "y_test")
+            arrays = {name: read_array(archive.read(members[name])) for name in wanted if name in members}
+    except Exception as error:  # on damaged bytes, the parsers of zip and NumPy raise many types
         raise IdxError(f"{path} is no archive of arrays: {error}") from error
     if not {"x_train", "y_train"} <= arrays.keys():
         raise IdxError(f"{path} holds {', '.join(members) or 'nothing'}, need x_train and y_train, x_test and y_test")
