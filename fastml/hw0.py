@@ -15,8 +15,9 @@ array([[ 0.05 , -0.05 ],
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numpy.typing import ArrayLike
 
 from fastml.datasets import parse_mnist
 from fastml.epochs import nn_epoch, softmax_regression_epoch
@@ -39,17 +40,17 @@ __all__ = [
 softmax_regression_epoch_cpp = softmax_regression_epoch
 
 
-def add(x: ArrayLike, y: ArrayLike) -> ArrayLike:
+def add(x: Any, y: Any) -> Any:
     """Return ``x + y``, hw0's first exercise.
 
     Parameters
     ----------
-    x, y : number or array_like
+    x, y : number or ndarray
         Anything that can be added.
 
     Returns
     -------
-    number or array_like
+    number or ndarray
         The sum.
 
     Examples

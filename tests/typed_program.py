@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 import fastml
 from fastml import AdamW, FastmlWarning, History, Weights
 from fastml.datasets import ImageSet, deform, read_idx
+from fastml.datasets.convert import Layout, convert
 from fastml.history import EpochResult
 
 
@@ -56,5 +57,7 @@ def step(X: NDArray[np.uint8], y: NDArray[np.int64]) -> tuple[float, float]:
 def sets(images: NDArray[np.uint8]) -> ImageSet:
     """Use the data sets."""
     (X, y), test = fastml.load_mnist()
+    convert("train.csv", "images", None, text_format="csv", layout=Layout(label_column=-1))
+    convert("train.csv", "images", "labels", text_format="tsv")  # type: ignore[arg-type]
     print(read_idx("images").shape, deform(images, [0, 1]).shape, X.shape, y.shape, test.X, fastml.__version__)
     return test

@@ -28,6 +28,8 @@ from .idx import idx_header
 from .lines import ConvertError
 from .text_formats import FORMATS, Csv, Layout, Libsvm
 
+__all__ = ["FORMATS", "ConvertError", "Layout", "convert", "format_of", "read_table"]
+
 COMPRESSED_SUFFIXES = (".gz", ".bz2", ".xz", ".zip")
 UINT8 = np.dtype("u1")
 
