@@ -16,7 +16,7 @@ def made_up(rows: int, input_dim: int, classes: int) -> tuple[np.ndarray, np.nda
     """Return float16 embeddings in clouds around a centre for each class, and their labels."""
     random = np.random.default_rng(0)
     centres, y = random.standard_normal((classes, input_dim)), random.integers(classes, size=rows)
-    return (centres[y] + 4 * random.standard_normal((rows, input_dim))).astype(np.float16), y
+    return (centres[y] + 8 * random.standard_normal((rows, input_dim))).astype(np.float16), y
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -273,8 +273,9 @@ def test_parts_go_on_where_the_last_one_stopped(digits, made, solver):
     # What was trained before is not changed by what follows.
     before = [W.copy() for W in warm.history_.weights]
     history = warm.history_
-    warm.fit(X, y)
+    warm.set_params(early_stopping=True).fit(X, y)
     assert distance(history.weights, before) == 0
+    assert (len(history), len(warm.history_), len(warm.validation_scores_)) == (4, 5, 1)
 
 
 def test_part_of_the_classes_in_each_part(digits):

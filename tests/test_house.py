@@ -33,7 +33,8 @@ def test_no_inner_function_has_many_parameters():
         f"{path.relative_to(PACKAGE)}: {node.name}"
         for path in PACKAGE.glob("**/*.py")
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.FunctionDef) and node.name not in fastml.__all__
+        if isinstance(node, ast.FunctionDef)
+        and node.name not in fastml.__all__
         # scikit-learn finds the parameters of an estimator in the signature of its constructor.
         and (path.parent.name, node.name) != ("estimators", "__init__")
         if len(node.args.posonlyargs + node.args.args + node.args.kwonlyargs) > MOST_PARAMETERS

@@ -12,7 +12,7 @@ from suites.problems import start_weights
 from tests import reference
 
 PEERS = ["fastml.Fastml", "numpy.NumPy", "cplusplus.Optimised", "cplusplus.Native"]
-PEERS += ["torch.ByHand", "torch.Autograd", "jax.Jax", "scikit_learn.ScikitLearn"]
+PEERS += ["numba_loops.PlainLoops", "torch.ByHand", "torch.Autograd", "jax.Jax", "scikit_learn.ScikitLearn"]
 ROWS, INPUT_DIM, NUM_CLASSES, BATCH = 27, 20, 3, 10
 
 

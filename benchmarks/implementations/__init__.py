@@ -7,7 +7,7 @@ import importlib
 
 from implementations.base import Implementation
 
-MODULES = ("fastml", "numpy", "cplusplus", "torch", "jax", "scikit_learn")
+MODULES = ("fastml", "numpy", "cplusplus", "numba_loops", "torch", "jax", "scikit_learn")
 
 
 def installed() -> tuple[list[type[Implementation]], dict[str, str]]:

@@ -1,11 +1,13 @@
 """What both estimators do: fit, go on, predict, save."""
 
 import os
+import warnings
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
@@ -13,7 +15,7 @@ from fastml.callbacks import callbacks_of
 from fastml.estimators import inputs, start
 from fastml.estimators.fitting import Examples, Fit
 from fastml.estimators.tasks import CallbackSupportMixin, Tasks, with_callbacks
-from fastml.estimators.threads import threads
+from fastml.estimators.threads import thread_count, threads
 from fastml.evaluation import ModelInput, predictions_of, probabilities_of
 from fastml.history import History
 from fastml.models import NETWORK, SOFTMAX_REGRESSION
@@ -182,6 +184,7 @@ class BaseClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         if self.dtype is not None and np.dtype(self.dtype) not in (np.float32, np.float64):
             raise ValueError(f"dtype must be None, 'float32' or 'float64', got {self.dtype!r}")
         callbacks_of(self.callback)
+        thread_count(self.n_jobs)
         return []
 
     def _has_intercepts(self) -> bool:
@@ -216,19 +219,28 @@ class BaseClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             train, valid = start.held_out(self, train, random)
         if first:
             start.set_transform(self, train)
-        history = History(self._weights(), self.history_.rows)
+        start.set_monitors(self)
+        history = History(self._weights(), list(self.history_.rows))
         fit = Fit(self, history, train, valid, random)
         tasks.fitted = lambda: self._attributes(history.weights)
+        epochs = 1 if incremental else self.max_iter
         with threads(self.n_jobs), progress_bar(shown=bool(self.verbose)) as progress:
-            epochs = 1 if incremental else self.max_iter
-            tasks.begin_fit(epochs)
-            fit.run(epochs, start.options_of(self, train.count), tasks, progress)
+            if not incremental:
+                tasks.begin_fit(epochs)
+            has_ended = fit.run(epochs, start.options_of(self, train.count), tasks, progress)
             tasks.end_fit()
         vars(self).update(self._attributes(history.weights), history_=history)
         if not all(np.isfinite(array).all() for array in (*self.coefs_, *self.intercepts_)):
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may contain large values and need to be "
                 "preprocessed."
+            )
+        if not (has_ended or incremental):
+            warnings.warn(
+                f"Stochastic Optimizer: Maximum iterations ({epochs}) reached and the optimization hasn't converged "
+                "yet.",
+                ConvergenceWarning,
+                stacklevel=3,
             )
         return self
 

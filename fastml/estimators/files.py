@@ -134,8 +134,8 @@ def set_fitted(estimator: BaseClassifier, weights: Weights, classes: NDArray) ->
     estimator.n_layers_ = len(weights) + 1
     estimator.scale_, estimator.shift_ = weights.scale, weights.shift
     estimator.n_iter_ = estimator.t_ = 0
-    estimator.loss_, estimator.loss_curve_, estimator.best_loss_ = np.nan, [], np.inf
-    estimator.validation_scores_ = estimator.best_validation_score_ = None
+    estimator.loss_, estimator.loss_curve_ = np.nan, []
+    estimator.best_loss_ = estimator.validation_scores_ = estimator.best_validation_score_ = None
     estimator._state = State(SGD(), estimator.learning_rate_init)
     estimator.history_ = History(weights)
     vars(estimator).update(estimator._attributes(weights))

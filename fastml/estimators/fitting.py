@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
 
 from fastml import callbacks
 from fastml.epochs import EpochData, Learner
@@ -63,8 +62,8 @@ class Fit:
         self.called = callbacks.callbacks_of(estimator.callback)
         self.best: dict[str, NDArray] = {}
 
-    def run(self, epochs: int, options: Options, tasks: Tasks, progress: Progress | None) -> None:
-        """Train for a number of epochs, or until the estimator's settings or a callback end the training."""
+    def run(self, epochs: int, options: Options, tasks: Tasks, progress: Progress | None) -> bool:
+        """Train for a number of epochs; return whether the estimator's settings, or a callback, have ended them."""
         estimator, train, state = self.estimator, self.train, self.state
         order = train.rows
         if estimator.shuffle and order is None:
@@ -72,7 +71,7 @@ class Fit:
         backgrounds = self.parameters.model.backgrounds_of(train.X, self.parameters.num_classes)
         data = EpochData(train.X, train.labels, order, train.weights)
         learner = Learner(data, self.parameters, options, backgrounds)
-        estimator.n_iter_, penalty = 0, self.penalty(options.l2)
+        estimator.n_iter_, penalty, has_ended = 0, self.penalty(options.l2), False
         if self.is_stopping_early():
             self.keep_best()
         try:
@@ -86,23 +85,18 @@ class Fit:
                 seconds = time.perf_counter() - began
                 before, penalty = penalty, self.penalty(options.l2)
                 loss += (before + penalty) / 2 * batches_per_weight(train.weights, order, learner.batch, train.count)
-                if self.ends_after(loss, err, seconds, tasks):
+                has_ended = self.ends_after(loss, err, seconds, tasks)
+                if has_ended:
                     break
-            else:
-                if epochs == estimator.max_iter:
-                    warnings.warn(
-                        f"Stochastic Optimizer: Maximum iterations ({epochs}) reached and the optimization hasn't "
-                        "converged yet.",
-                        ConvergenceWarning,
-                        stacklevel=4,
-                    )
         except KeyboardInterrupt:
+            has_ended = True
             warnings.warn("Training interrupted by user.", stacklevel=4)
         finally:
             learner.unpack()
         for name, best in self.best.items():
             self.parameters.named()[name][...] = best
         callbacks.end(self.called, self.history)
+        return has_ended
 
     def penalty(self, l2: float) -> float:
         """Return l2 / 2 times the sum of the squares of the weights."""

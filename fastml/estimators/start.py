@@ -45,12 +45,17 @@ def set_initial(estimator: Any, units: list[int], X: RowSource, random: Any) -> 
             estimator.intercepts_.append(random.uniform(-bound, bound, outputs).astype(dtype))
     estimator.scale_, estimator.shift_ = 1.0, 0.0
     estimator.t_, estimator.n_iter_, estimator.loss_, estimator.loss_curve_ = 0, 0, np.nan, []
-    early = estimator.early_stopping
-    estimator.best_loss_ = None if early else np.inf
-    estimator.validation_scores_ = [] if early else None
-    estimator.best_validation_score_ = -np.inf if early else None
+    estimator.best_loss_ = estimator.validation_scores_ = estimator.best_validation_score_ = None
     estimator._state = State(SGD(), estimator.learning_rate_init)
     estimator.history_ = History(Weights(estimator.coefs_))
+
+
+def set_monitors(estimator: Any) -> None:
+    """Set what a fit compares its losses, or its validation scores, with, unless an earlier fit has left them."""
+    if estimator.early_stopping and estimator.validation_scores_ is None:
+        estimator.validation_scores_, estimator.best_validation_score_ = [], -np.inf
+    if not estimator.early_stopping and estimator.best_loss_ is None:
+        estimator.best_loss_ = np.inf
 
 
 def set_transform(estimator: Any, train: Examples) -> None:

@@ -8,17 +8,22 @@ import numba
 from fastml import checks
 
 
-@contextmanager
-def threads(n_jobs: int | None) -> Iterator[None]:
-    """Run a block on `n_jobs` threads: None for those that Numba is set to, -1 for all, -2 for all but one, ..."""
+def thread_count(n_jobs: int | None) -> int:
+    """Return how many threads `n_jobs` asks for: None for Numba's own number, -1 for all, -2 for all but one."""
+    most = numba.config.NUMBA_NUM_THREADS
     if n_jobs is None:
-        yield
-        return
-    most, before = numba.config.NUMBA_NUM_THREADS, numba.get_num_threads()
+        return numba.get_num_threads()
     count = checks.check_integer("n_jobs", n_jobs, minimum=-most)
     if count == 0:
         raise ValueError("n_jobs must not be 0; None is for all threads of Numba")
-    numba.set_num_threads(min(count, most) if count > 0 else most + 1 + count)
+    return min(count, most) if count > 0 else most + 1 + count
+
+
+@contextmanager
+def threads(n_jobs: int | None) -> Iterator[None]:
+    """Run a block on as many threads as `n_jobs` asks for."""
+    before = numba.get_num_threads()
+    numba.set_num_threads(thread_count(n_jobs))
     try:
         yield
     finally:
