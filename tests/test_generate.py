@@ -273,9 +273,9 @@ def test_command_says_where_and_draws(tmp_path, whole, capsys):
     ("argv", "match"),
     [
         (["generate"], "required: DIR, --count"),
-        (["generate", "x", "--count", "0"], "--count: must be from 1 to 4294967295, got 0"),
+        (["generate", "x", "--count", "0"], "--count: must be a whole number from 1 to 4294967295, got 0"),
         (["generate", "x", "--count", "1", "--seed", "-1"], "--seed: must be from 0 to 18446744073709551615"),
-        (["generate", "x", "--count", "1", "--plot", "x.pdf"], "--plot: must end in .png"),
+        (["generate", "x", "--count", "1", "--plot", "x.gif"], "--plot: must end in .png"),
     ],
 )
 def test_wrong_arguments_of_the_command(capsys, argv, match):
