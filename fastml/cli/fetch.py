@@ -1,6 +1,7 @@
 """`fastml fetch`: download a published data set, for `--data`."""
 
 import argparse
+import logging
 
 from fastml.cli.arguments import add_command, add_quiet, progress_unless_quiet
 from fastml.datasets.sources import SETS
@@ -25,6 +26,8 @@ def run(arguments: argparse.Namespace) -> None:
     if not missing(arguments.name, directory):
         print(f"{directory} holds {arguments.name} already")
         return
+    # The bar tells what pooch would log.
+    logging.getLogger("pooch").setLevel(logging.WARNING)
     with progress_unless_quiet(arguments, "B") as progress:
         fetch(arguments.name, directory, progress=progress)
     print(f"{directory} holds {arguments.name}; {cache() / 'downloads'} keeps what was downloaded")
