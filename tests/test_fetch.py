@@ -220,11 +220,13 @@ def test_command_tells_in_one_line_what_every_address_said(capsys, house, publis
     assert re.search(r"/missing/.*: 404 .*; nor from .*/wrong/.* hash.*; nor from .*/refused/.*refused", line)
 
 
-def test_command_behind_a_failed_network_prints_one_line(capsys, house, publish, tmp_path):
+def test_command_behind_a_failed_network_prints_one_line(capsys, caplog, house, publish, tmp_path):
     publish("refused", "refused")
+    fetching.pooch.get_logger().addHandler(caplog.handler)
     assert main(["fetch", "small", str(tmp_path / "data")]) == 2
     reason = "no connection to 127.0.0.1 (Connection refused), nor to 127.0.0.1 (Connection refused)"
     assert capsys.readouterr().err == f"fastml: error: small/{FILES[0]}.gz could not be fetched: {reason}\n"
+    assert caplog.records == []
 
 
 def test_command_says_where_the_set_is(capsys, server, house, publish):

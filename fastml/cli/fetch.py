@@ -1,7 +1,6 @@
 """`fastml fetch`: download a published data set, for `--data`."""
 
 import argparse
-import logging
 
 from fastml.cli.arguments import add_command, add_quiet, progress_unless_quiet
 from fastml.datasets.sources import SETS
@@ -20,14 +19,13 @@ def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
 def run(arguments: argparse.Namespace) -> None:
     """Fetch a set unless the directory holds it already, and print the directory."""
     # Imported here because only this command needs pooch.
-    from fastml.datasets.fetch import cache, fetch, missing, place
+    from fastml.datasets.fetch import cache, fetch, missing, place, pooch
 
     directory = place(arguments.name, arguments.directory)
     if not missing(arguments.name, directory):
         print(f"{directory} holds {arguments.name} already")
         return
-    # The bar tells what pooch would log.
-    logging.getLogger("pooch").setLevel(logging.WARNING)
+    pooch.get_logger().disabled = True  # the bar tells what pooch would log
     with progress_unless_quiet(arguments, "B") as progress:
         fetch(arguments.name, directory, progress=progress)
     print(f"{directory} holds {arguments.name}; {cache() / 'downloads'} keeps what was downloaded")
