@@ -46,9 +46,11 @@ def warn_of_gaps(y: NDArray, num_classes: int, name: str = "y") -> None:
         )
 
 
-def scale_of_raw_pixels(X: NDArray, scale: float | NDArray, shift: float | NDArray, name: str = "X") -> str | None:
+def scale_of_raw_pixels(
+    X: NDArray, scale: float | NDArray, shift: float | NDArray, name: str = "X", remedy: str = "scale=1/{largest}?"
+) -> str | None:
     """Return the advice to scale X, or None if X does not hold raw pixels, or has a scale or a shift."""
-    if np.any(np.asarray(scale) != 1) or np.any(np.asarray(shift)) or X.size == 0:
+    if np.any(np.asarray(scale) != 1) or np.any(np.asarray(shift)) or 0 in X.shape:
         return None
     sample = X[np.linspace(0, len(X) - 1, min(SAMPLED_ROWS, len(X))).astype(np.int64)]
     with np.errstate(invalid="ignore"):
@@ -57,7 +59,7 @@ def scale_of_raw_pixels(X: NDArray, scale: float | NDArray, shift: float | NDArr
             return None
     # The brightest pixel of all may not be among the rows of the sample.
     largest = LARGEST_PIXEL if 2 * int(largest) > LARGEST_PIXEL else int(largest)
-    return f"{name} holds values up to {largest}: scale=1/{largest}?"
+    return f"{name} holds values up to {largest}: {remedy.format(largest=largest)}"
 
 
 def warn_of_raw_pixels(loss: float, y: NDArray, advice: str | None) -> None:

@@ -19,6 +19,7 @@ class Call:
 
     def __init__(self, function: Callable, *arguments: Any):
         self.function, self.arguments = function, arguments
+        self.thread = threading.Thread(target=self._run)
         # What the function returned and None, or None and what it raised.
         self.outcome: tuple[Any, BaseException | None] | None = None
         self.number = 0  # of the thread, as the system counts
@@ -27,7 +28,7 @@ class Call:
 
     def start(self) -> "Call":
         """Start the thread. It is no daemon: at its exit, Python waits for the end of the call."""
-        threading.Thread(target=self._run).start()
+        self.thread.start()
         return self
 
     def _run(self) -> None:
@@ -61,6 +62,11 @@ class Call:
         while os.path.exists(f"/proc/self/task/{self.number}") and time.monotonic() < limit:
             time.sleep(0.0002)
 
+    def wait(self) -> None:
+        """Wait for the end of the call, if its thread has started."""
+        if self.outcome is None and (self.thread.ident is not None or self.thread in threading.enumerate()):
+            self._wait()
+
     def _wait(self) -> None:
         try:
             with self.done:  # taken until the end of the call, free afterwards
@@ -83,6 +89,7 @@ def apart(function: Callable, *arguments: Any) -> Any:
     except LostInFork:
         return apart(function, *arguments)
     finally:
+        call.wait()  # an exception from a handler may have come before the wait of `result`
         waiting.pop(here, None)
 
 

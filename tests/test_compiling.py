@@ -16,7 +16,7 @@ import pytest
 from numba.core import event
 
 import fastml
-from fastml import roofline
+from fastml import roofline, threads
 from fastml.datasets import deform, generate_mnist, load_mnist
 from fastml.datasets.convert import convert
 from fastml.kernels.compile import calls, forks, options
@@ -259,6 +259,18 @@ def outlive(directory):
         print(all_calls(place)["evaluate"]())
 
     threading.Thread(target=run).start()
+
+
+def test_an_interrupt_before_the_wait_does_not_leave_the_call_alone(monkeypatch):
+    class Interrupted(Call):
+        def result(self):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(threads, "Call", Interrupted)
+    ended = []
+    with pytest.raises(KeyboardInterrupt):
+        threads.apart(lambda: ended.append(time.sleep(0.1)))
+    assert ended == [None]
 
 
 def test_a_call_in_a_thread_of_its_own_ends_alike_as_often_as_it_is_asked():

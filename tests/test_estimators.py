@@ -443,6 +443,17 @@ def test_weights_without_bound_are_refused(digits):
         MLPClassifier(5, solver="sgd", learning_rate_init=1e30, max_iter=5, dtype="float32").fit(X, y)
 
 
+@pytest.mark.parametrize("convert", [np.asarray, scipy.sparse.csr_array])
+def test_raw_pixels_that_are_not_learned_are_named(digits, convert):
+    X, y = digits
+    pixels, settings = convert((X * 255).astype(np.uint8)), {"solver": "sgd", "learning_rate_init": 0.5, "max_iter": 2}
+    with pytest.warns(fastml.FastmlWarning, match=r"X holds values up to 255: standardize=True, or X divided by 255\?"):
+        MLPClassifier(5, **settings, random_state=0).fit(pixels, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", fastml.FastmlWarning)
+        MLPClassifier(5, **settings, standardize=True, random_state=0).fit(pixels, y)
+
+
 @BOTH
 def test_threads_of_a_call_are_restored(digits, made):
     import numba

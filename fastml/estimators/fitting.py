@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastml import callbacks
+from fastml import advice, callbacks
 from fastml.epochs import EpochData, Learner
 from fastml.estimators.tasks import Tasks
 from fastml.evaluation import ModelInput, verdicts_of_model
@@ -116,6 +116,8 @@ class Fit:
         estimator.n_iter_ += 1
         state.epochs += 1
         estimator.t_ += self.train.count
+        if state.epochs == 1:
+            self.advise(loss)
         estimator.loss_ = loss
         estimator.loss_curve_.append(loss)
         if estimator.verbose:
@@ -140,6 +142,13 @@ class Fit:
         self.history.rows.append(EpochResult(len(self.history), loss, err, None, None, *valid, seconds))
         asked = callbacks.asks_to_stop(self.called, self.history)
         return tasks.end_epoch() or asked or self.is_stalled() or not math.isfinite(loss)
+
+    def advise(self, loss: float) -> None:
+        """Warn if raw pixels are the likely reason why the first epoch has brought nothing."""
+        X, weights = self.train.X, self.history.weights
+        remedy = "standardize=True, or X divided by {largest}?"
+        found = advice.scale_of_raw_pixels(X, weights.scale, weights.shift, remedy=remedy)
+        advice.warn_of_raw_pixels(loss, self.train.labels, found)
 
     def is_stalled(self) -> bool:
         """Return whether nothing has improved for too many epochs, and no smaller step size is left to be tried."""
