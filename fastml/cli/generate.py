@@ -7,7 +7,7 @@ import numpy as np
 
 from fastml.cli.arguments import PICTURE, check_outputs, integer_in
 from fastml.datasets import deform, generate_mnist, load_mnist
-from fastml.datasets.generate import LARGEST_COUNT, SIDE
+from fastml.datasets.generate import LARGEST_COUNT, LARGEST_SHARDS, SIDE
 from fastml.progress import progress_bar
 
 # On the contact sheet of --plot.
@@ -23,6 +23,8 @@ def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     add("--count", type=counts, metavar="N", required=True, help="training images to make, 784 bytes each")
     seeds = integer_in(0, 2**64 - 1)
     add("--seed", type=seeds, default=0, metavar="N", help="seed of the deformations (default: %(default)s)")
+    shards = {"type": integer_in(1, LARGEST_SHARDS), "metavar": "K"}
+    add("--shards", **shards, help="write the training set as K files, for fastml train --dask")
     add("--plot", **PICTURE, help="draw digits and deformations of them, as PNG, SVG or PDF")
     return parser
 
@@ -32,7 +34,7 @@ def run(arguments: argparse.Namespace) -> None:
     plotting = check_outputs(arguments.plot)
     began = time.perf_counter()
     with progress_bar() as progress:
-        generate_mnist(arguments.directory, arguments.count, arguments.seed, progress=progress)
+        generate_mnist(arguments.directory, arguments.count, arguments.seed, progress, arguments.shards)
     seconds = time.perf_counter() - began
     print(f"{arguments.directory} holds {arguments.count:,} training images and MNIST's test set; {seconds:.1f} s")
     if plotting is not None:

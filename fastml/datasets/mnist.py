@@ -111,8 +111,8 @@ def load_mnist(
     """
     directory = files("fastml.datasets") / "data" if data_dir is None else Path(data_dir)
     with ExitStack() as stack:
-        images = [stack.enter_context(as_file(_find(directory, name))) for name in IMAGES]
-        labels = [stack.enter_context(as_file(_find(directory, name))) for name in LABELS]
+        images = [stack.enter_context(as_file(find(directory, name))) for name in IMAGES]
+        labels = [stack.enter_context(as_file(find(directory, name))) for name in LABELS]
         if raw:
             # One set after the other, in the thread that receives Ctrl-C: unpacking may take minutes.
             train, test = (_read_pixels(*paths, progress) for paths in zip(images, labels, strict=True))
@@ -140,7 +140,7 @@ def _read_pixels(
     return images.reshape(len(images), math.prod(images.shape[1:])), y
 
 
-def _find(directory: Traversable, name: str) -> Traversable:
+def find(directory: Traversable, name: str) -> Traversable:
     """Return the file of that name in `directory`: the plain file if it exists, else a compressed file."""
     for suffix in _SUFFIXES:
         file = directory / f"{name}{suffix}"
