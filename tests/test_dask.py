@@ -1,5 +1,6 @@
-"""Local SGD on a Dask cluster: the same bits whatever happens to the workers, and clear errors before the first round."""
+"""Local SGD on a Dask cluster: the same bits whatever happens to the workers, and errors before the first round."""
 
+import itertools
 import os
 import signal
 from contextlib import suppress
@@ -104,7 +105,7 @@ def test_rounds_follow_the_formula(client, shards, outer, local_steps):
     for number in range(settings["rounds"]):
         averages = [np.zeros_like(W) for W in weights]
         total = 0
-        for shard, (start, stop) in enumerate(zip(cuts[:-1], cuts[1:], strict=True)):
+        for shard, (start, stop) in enumerate(itertools.pairwise(cuts)):
             locals_ = [W.astype(np.float32) for W in weights]
             mapped = open_shard(shards[shard], shard, "here").X
             plan = Plan(Options(batch=16), 5, number, local_steps, False)
@@ -317,7 +318,12 @@ BAD = {
     "width of weights": ([0], {"weights": [np.ones((5, 3), np.float32)]}, ValueError, "5 columns as weights, got 12"),
     "test labels": ([0], {"X_te": X, "y_te": Y + 5}, ValueError, r"y_te\[0\] is"),
     "test width": ([0], {"X_te": X[:, :3], "y_te": Y}, ValueError, "X_te must have 12 columns"),
-    "path": ([("/nowhere/X.npy", "/nowhere/y.npy")], {}, OSError, "worker tcp://.* cannot read /nowhere/X.npy: No such"),
+    "path": (
+        [("/nowhere/X.npy", "/nowhere/y.npy")],
+        {},
+        OSError,
+        "worker tcp://.* cannot read /nowhere/X.npy: No such",
+    ),
     "no values": ([lambda: (X,)], {}, TypeError, r"shards\[0\] must return X, y"),
     "function": ([lambda: 1 / 0], {}, RuntimeError, r"function shards\[0\] failed on worker tcp://.*ZeroDivision"),
     "rows": ([lambda: (X, Y[:9])], {}, ValueError, r"y of shards\[0\] must be 1-D with 300 labels"),
@@ -341,7 +347,9 @@ def test_bad_input_is_one_error_before_the_first_round(client, shards, case, tmp
 def test_an_element_that_is_not_finite_is_named(client):
     spoilt = X.copy()
     spoilt[7, 5] = np.nan
-    with pytest.raises(FloatingPointError, match=r"training loss is nan after round 0: X of shards\[1\]\[7, 5\] is nan"):
+    with pytest.raises(
+        FloatingPointError, match=r"training loss is nan after round 0: X of shards\[1\]\[7, 5\] is nan"
+    ):
         train_softmax(client, [lambda: (X, Y), lambda: (spoilt, Y)], **SETTINGS)
     with pytest.raises(FloatingPointError, match="the weights have grown without bound"):
         train_nn(client, [lambda: (X, Y)], **NN | {"lr": 1e30})

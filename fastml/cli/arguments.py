@@ -7,6 +7,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+import numba
 import numpy as np
 
 from fastml.files import check_destination
@@ -36,6 +37,16 @@ def integer_in(minimum: int, maximum: float = math.inf) -> Callable[[str], int]:
         return value
 
     return integer
+
+
+def address(text: str) -> str | int:
+    """Return the address of a Dask scheduler, or a number of local workers; an argument type for argparse."""
+    kind, _, workers = text.partition(":")
+    if kind == "local":
+        return integer_in(1)(workers) if workers else numba.config.NUMBA_NUM_THREADS
+    if "://" not in text:
+        raise argparse.ArgumentTypeError(f"must be local, local:N or an address such as tcp://host:8786, got {text}")
+    return text
 
 
 def real(text: str) -> float:

@@ -1,5 +1,6 @@
 """A machine-readable log with one line of JSON for each epoch."""
 
+import argparse
 import hashlib
 import json
 import os
@@ -9,6 +10,7 @@ from typing import Any
 
 from fastml.checkpoints import fingerprint
 from fastml.history import History
+from fastml.optimizers import Optimizer
 from fastml.runs import LabelledSet
 
 
@@ -74,3 +76,16 @@ def run_digest(settings: dict[str, Any], *sets: LabelledSet) -> str:
     """Return a digest of the settings and the sets of a run; runs with the same digest have the same result."""
     described = json.dumps([settings, *(fingerprint(*data) for data in sets)], sort_keys=True)
     return hashlib.sha256(described.encode()).hexdigest()[:16]
+
+
+def log_of(
+    arguments: argparse.Namespace, settings: dict[str, Any], optimizer: Optimizer, *sets: LabelledSet
+) -> Log | None:
+    """Return the log of a run, or None."""
+    if arguments.log is None:
+        return None
+    # More epochs may follow where the schedule is constant: then their number does not tell runs apart.
+    epochs = None if arguments.schedule == "constant" else arguments.epochs
+    described = settings | {"model": arguments.model, "epochs": epochs, "optimizer": repr(optimizer)}
+    described["warmup_epochs"] = arguments.warmup
+    return Log(arguments.log, arguments.resume, run_digest(described, *sets))

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from fastml.options import Progress
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+KEPT = "stopped; the run is kept in {}: the same command with --resume goes on"
 
 
 class Stopped(BaseException):

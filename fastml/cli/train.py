@@ -2,16 +2,28 @@
 
 import argparse
 import copy
+import importlib
 import math
 from contextlib import ExitStack
 from functools import partial
+from typing import Any
 
 import numba
 
-from fastml.cli.arguments import PICTURE, PIXEL_SCALE, check_outputs, data_directory, integer_in, name_ending, real
-from fastml.cli.log import Log, run_digest
-from fastml.cli.signals import stopping_between_slices
+from fastml.cli.arguments import (
+    PICTURE,
+    PIXEL_SCALE,
+    address,
+    check_outputs,
+    data_directory,
+    integer_in,
+    name_ending,
+    real,
+)
+from fastml.cli.log import log_of
+from fastml.cli.signals import KEPT, stopping_between_slices
 from fastml.datasets import load_mnist
+from fastml.history import History
 from fastml.optimizers import SGD, AdamW, Momentum, Optimizer
 from fastml.progress import progress_bar
 from fastml.schedules import SCHEDULES
@@ -48,6 +60,8 @@ def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     add("--seed", type=seeds, default=0, metavar="N", help="seed of all random numbers (default: %(default)s)")
     threads = integer_in(1, numba.config.NUMBA_NUM_THREADS)
     add("--threads", type=threads, metavar="N", help="threads to train on (default: as many as Numba has)")
+    add("--dask", type=address, metavar="ADDRESS", help="train on a Dask cluster: tcp://HOST:PORT or local[:N]")
+    add("--shards", **positive, help="shards of the training set with --dask (default: the files of generate, or 4)")
     add("--save", type=name_ending(".npz"), metavar="FILE.npz", help="save the weights and the settings")
     add("--checkpoint", metavar="DIR", help="save the run in a directory, after each epoch and each minute")
     add("--resume", action="store_true", help="continue the run in the directory of --checkpoint")
@@ -60,15 +74,40 @@ def run(arguments: argparse.Namespace) -> None:
     """Train a model, after a check that the results can be written."""
     if arguments.resume and arguments.checkpoint is None:
         raise ValueError("--resume needs --checkpoint DIR, the directory that the run was kept in")
+    if arguments.shards is not None and arguments.dask is None:
+        raise ValueError("--shards needs --dask, the cluster that the shards are trained on")
     plotting = check_outputs(arguments.save, arguments.log, arguments.plot)
+    settings, optimizer = settings_of(arguments), optimizer_of(arguments)
+    trained = train_here
+    if arguments.dask is not None:
+        importlib.import_module("fastml.dask")  # its error says what to install
+        trained = importlib.import_module("fastml.cli.cluster").train_there
+    history, num_examples = trained(arguments, settings, optimizer)
+
+    seconds = sum(row.seconds for row in history.rows)
+    rate = arguments.epochs * num_examples / seconds
+    print(f"test error {history[-1].test_err:.2%}; {seconds:.2f} s of training, {rate:,.0f} examples per second")
+    if arguments.save is not None:
+        settings |= {"model": arguments.model, "epochs": arguments.epochs, "optimizer": repr(optimizer)}
+        settings |= {"warmup_epochs": arguments.warmup}
+        save_weights(arguments.save, history.weights, settings)
+    if plotting is not None:
+        plotting.save_picture(plotting.plot_history(history, title=title_of(arguments)), arguments.plot)
+
+
+def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings that are saved with the weights."""
+    names = ("lr", "schedule", "batch", "shuffle", "seed", "l2", "bias", "standardize")
+    return {name: getattr(arguments, name) for name in names}
+
+
+def train_here(arguments: argparse.Namespace, settings: dict[str, Any], optimizer: Optimizer) -> tuple[History, int]:
+    """Train in this process; return the history and the number of training examples."""
     if arguments.threads is not None:
         numba.set_num_threads(arguments.threads)
     with progress_bar("B") as progress:
         train_set, test_set = load_mnist(arguments.data, raw=True, progress=progress)
 
-    names = ("lr", "schedule", "batch", "shuffle", "seed", "l2", "bias", "standardize")
-    settings = {name: getattr(arguments, name) for name in names}
-    optimizer = optimizer_of(arguments)
     used = settings | {"warmup_epochs": arguments.warmup}
     if not arguments.standardize:
         used["scale"] = PIXEL_SCALE
@@ -82,17 +121,11 @@ def run(arguments: argparse.Namespace) -> None:
     # Training on one example compiles or loads every kernel, so that the time of an epoch does not include this.
     one = [array[:1] for array in train_set]
     train(*one, *one, epochs=1, optimizer=copy.deepcopy(optimizer), verbose=False)
-    log = None
-    if arguments.log is not None:
-        # More epochs may follow where the schedule is constant: then their number does not tell runs apart.
-        epochs = None if arguments.schedule == "constant" else arguments.epochs
-        described = settings | {"model": arguments.model, "epochs": epochs, "optimizer": repr(optimizer)}
-        described["warmup_epochs"] = arguments.warmup
-        log = Log(arguments.log, arguments.resume, run_digest(described, train_set, test_set))
+    log = log_of(arguments, settings, optimizer, train_set, test_set)
     with ExitStack() as stack:
         progress = stack.enter_context(progress_bar())
         if arguments.checkpoint is not None:
-            message = f"stopped; the run is kept in {arguments.checkpoint}: the same command with --resume goes on"
+            message = KEPT.format(arguments.checkpoint)
             progress = stack.enter_context(stopping_between_slices(progress, message))
         run = {
             "epochs": arguments.epochs,
@@ -103,16 +136,7 @@ def run(arguments: argparse.Namespace) -> None:
         history = train(*train_set, *test_set, **run, progress=progress, callback=log)
     if log is not None:
         log(history)
-
-    seconds = sum(row.seconds for row in history.rows)
-    rate = arguments.epochs * len(train_set[0]) / seconds
-    print(f"test error {history[-1].test_err:.2%}; {seconds:.2f} s of training, {rate:,.0f} examples per second")
-    if arguments.save is not None:
-        settings |= {"model": arguments.model, "epochs": arguments.epochs, "optimizer": repr(optimizer)}
-        settings |= {"warmup_epochs": arguments.warmup}
-        save_weights(arguments.save, history.weights, settings)
-    if plotting is not None:
-        plotting.save_picture(plotting.plot_history(history, title=title_of(arguments)), arguments.plot)
+    return history, len(train_set[0])
 
 
 def title_of(arguments: argparse.Namespace) -> str:

@@ -89,7 +89,7 @@ def shards_of(data: str | os.PathLike | Sequence[str | os.PathLike | np.memmap],
         pairs = shard_names(directory)
         if pairs:
             if count not in (None, len(pairs)):
-                raise ValueError(f"{directory} holds {len(pairs)} shards, so count must be that or None, got {count}")
+                raise ValueError(f"{directory} holds {len(pairs)} shards, and count is {count}")
             return [tuple(str(directory / name) for name in pair) for pair in pairs]
         data = [find(directory, IMAGES[0]), find(directory, LABELS[0])]
     if not isinstance(data, Sequence) or len(data) not in (2, 3):

@@ -65,7 +65,7 @@ class Trained(NamedTuple):
 
 
 class Evaluated(NamedTuple):
-    """The mean loss and the error of a model on a shard, and the first element of X that is not finite, if that matters."""
+    """The loss and the error of a model on a shard; the first element of X that is not finite, if the loss is not."""
 
     num_examples: int
     loss: float

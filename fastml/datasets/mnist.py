@@ -123,6 +123,11 @@ def load_mnist(
     return train, test
 
 
+def load_test_set(data_dir: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
+    """Return the raw images and labels of the test set in a directory, as `load_mnist` does."""
+    return _read_pixels(*(find(Path(data_dir), names[1]) for names in (IMAGES, LABELS)))
+
+
 def _read_pixels(
     image_filename: str | os.PathLike, label_filename: str | os.PathLike, progress: Progress | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
