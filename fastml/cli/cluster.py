@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fastml import dask
 from fastml.cli.arguments import PIXEL_SCALE
 from fastml.cli.log import log_of
-from fastml.cli.signals import KEPT, Stopped
+from fastml.cli.signals import KEPT, Stopped, ignoring_interrupts
 from fastml.dask.shards import open_shard
 from fastml.datasets import load_mnist
 from fastml.datasets.generate import shard_names
@@ -74,7 +74,8 @@ def connected(where: str | int, threads: int | None) -> Iterator[Client]:
             yield client
         return
     each = max(1, (threads or numba.config.NUMBA_NUM_THREADS) // where)
-    cluster = LocalCluster(n_workers=where, threads_per_worker=each, dashboard_address=":0")
+    with ignoring_interrupts():
+        cluster = LocalCluster(n_workers=where, threads_per_worker=each, dashboard_address=":0")
     with cluster, Client(cluster) as client:
         yield client
 

@@ -55,19 +55,17 @@ class Cluster:
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
             return self.client.submit(same, weights, key=f"weights-{self.token}-{self.calls}", retries=RETRIES)
 
-    def collect(self, function: Callable, *arguments: Any, done: Done | None = None) -> list:
-        """Return the results of ``function(job, *arguments)`` for each shard, in the order of shards.
+    def collect(self, function: Callable, done: Done | None = None, **arguments: Any) -> list:
+        """Return the results of ``function(job, **arguments)`` for each shard, in the order of shards.
 
         `done` is called as ``done(number, result)`` when a task ends. An exception, also of `done`, cancels the tasks
         that are left.
         """
         self.calls += 1
         numbers = {f"{function.__name__}-{self.token}-{self.calls}-{job.number}": job.number for job in self.jobs}
-        futures = []
         results = [None] * len(self.jobs)
+        futures = self.client.map(function, self.jobs, key=list(numbers), retries=RETRIES, **arguments)
         try:
-            for key, job in zip(numbers, self.jobs, strict=True):
-                futures.append(self.client.submit(function, job, *arguments, key=key, retries=RETRIES))
             for future in as_completed(futures):
                 number = numbers[future.key]
                 results[number] = self.result_of(future)

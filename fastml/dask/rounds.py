@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastml import checks
+from fastml import callbacks, checks
+from fastml.callbacks import Callback
 from fastml.checkpoints import Checkpoint, CheckpointError, RunState, fingerprint
 from fastml.dask.cluster import Cluster
 from fastml.dask.tasks import Evaluated, Facts, Plan, Trained, evaluate_shard, parts_of, train_shard
@@ -23,7 +24,7 @@ from fastml.history import EpochResult, History, table_head
 from fastml.models import Parameters
 from fastml.optimizers import SGD, Momentum, Optimizer
 from fastml.options import Progress
-from fastml.runs import Callback, LabelledSet, Settings
+from fastml.runs import LabelledSet, Settings
 from fastml.schedules import scheduled_lr
 from fastml.weights import Weights
 
@@ -98,8 +99,8 @@ class Rounds:
             "outer_lr": self.averaging.outer_lr,
         }
 
-    def train(self, verbose: bool, callback: Callback | None) -> History:
-        """Run the remaining rounds. After each, add a row to the history, print a line and call the callback."""
+    def train(self, verbose: bool, called: list[Callback]) -> History:
+        """Run the remaining rounds. After each, add a row to the history, print a line and call the callbacks."""
         if verbose:
             print(table_head(False, self.test_set is not None).replace("Epoch", "Round"))
         sent = self.cluster.send(self.history.weights)
@@ -113,8 +114,9 @@ class Rounds:
                 self.checkpoint.save(self.state, 0, 0.0)
             if verbose:
                 print(self.history[-1], flush=True)
-            if callback is not None and callback(self.history):
+            if callbacks.asks_to_stop(called, self.history):
                 break
+        callbacks.end(called, self.history)
         return self.history
 
     def train_shards(self, number: int, sent: object) -> list[Trained]:
@@ -125,12 +127,12 @@ class Rounds:
         plan = Plan(options, settings.seed, number, self.averaging.local_steps, self.progress is not None)
         parts = (part for facts in self.facts for part in parts_of(facts.num_examples, plan))
         total = sum(stop - start for _, start, stop in parts)
-        return self.cluster.collect(train_shard, sent, plan, done=self.counting(total))
+        return self.cluster.collect(train_shard, self.counting(total), weights=sent, plan=plan)
 
     def evaluate_sets(self, number: int, sent: object, seconds: float) -> EpochResult:
         """Evaluate the model on the shards and the test set; reject a loss that is not finite."""
         total = sum(facts.num_examples for facts in self.facts)
-        shards: list[Evaluated] = self.cluster.collect(evaluate_shard, sent, done=self.counting(total))
+        shards: list[Evaluated] = self.cluster.collect(evaluate_shard, self.counting(total), weights=sent)
         losses = {"training": math.fsum(shard.num_examples / total * shard.loss for shard in shards)}
         err = math.fsum(shard.num_examples * shard.err for shard in shards) / total
         reasons = [shard.reason for shard in shards if shard.reason]

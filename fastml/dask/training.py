@@ -8,6 +8,7 @@ from distributed import Client
 from numpy.typing import ArrayLike, NDArray
 
 from fastml import checks
+from fastml.callbacks import Callback
 from fastml.dask.cluster import Cluster
 from fastml.dask.rounds import Averaging, Rounds
 from fastml.dask.shards import check_shards
@@ -24,7 +25,7 @@ from fastml.preparation import (
     first_weights,
     transform_of_start,
 )
-from fastml.runs import Callback, LabelledSet, Settings
+from fastml.runs import LabelledSet, Settings
 from fastml.schedules import Schedule
 from fastml.training import train
 from fastml.weights import Weights
@@ -55,7 +56,7 @@ def train_softmax(
     checkpoint: str | os.PathLike | None = None,
     resume: bool = False,
     verbose: bool = True,
-    callback: Callback | None = None,
+    callback: Callback | Iterable[Callback] | None = None,
     progress: Progress | None = None,
 ) -> History:
     """Train softmax regression on the workers of a Dask cluster, by local SGD, and print a row after each round.
@@ -181,7 +182,7 @@ def train_nn(
     checkpoint: str | os.PathLike | None = None,
     resume: bool = False,
     verbose: bool = True,
-    callback: Callback | None = None,
+    callback: Callback | Iterable[Callback] | None = None,
     progress: Progress | None = None,
 ) -> History:
     """Train the two-layer ReLU network on the workers of a Dask cluster, by local SGD.
