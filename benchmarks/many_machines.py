@@ -18,6 +18,7 @@ import numpy as np
 from distributed import Client, LocalCluster
 
 from fastml import SGD, AdamW, Momentum, load_mnist, nn_epoch
+from fastml.cli.cluster import shards_and_test_set
 from fastml.dask import shards_of, train_nn
 from fastml.dask.shards import open_shard
 from fastml.datasets.mnist import load_test_set
@@ -30,8 +31,10 @@ ADAMW = {"optimizer": AdamW(), "schedule": "cosine"}
 # The settings that docs/many-machines.md recommends, and the same mini-batches for any number of shards.
 CASES = (
     ("SGD, recommended", 1, PLAIN | {"lr": 0.2, "batch": 100}),
-    ("SGD, recommended", 4, PLAIN | {"lr": 0.2, "batch": 25}),
+    ("SGD, recommended", 4, PLAIN | {"lr": 0.1, "batch": 25, "outer": Momentum(momentum=0.5)}),
     ("SGD, recommended", 16, PLAIN | {"lr": 0.1, "batch": 6, "outer": Momentum(momentum=0.5)}),
+    ("SGD, plain averaging", 4, PLAIN | {"lr": 0.2, "batch": 25}),
+    ("SGD, plain averaging", 16, PLAIN | {"lr": 0.2, "batch": 6}),
     ("SGD, one batch size", 4, PLAIN | {"lr": 0.2, "batch": 100}),
     ("SGD, one batch size", 16, PLAIN | {"lr": 0.2, "batch": 100}),
     ("AdamW, recommended", 1, ADAMW | {"lr": 0.002, "batch": 100}),
@@ -46,27 +49,15 @@ def local_cluster(workers: int) -> LocalCluster:
     return LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0")
 
 
-def training_rows(number: int, count: int):
-    """Return the function of a shard of MNIST."""
-
-    def load():
-        X, y = load_mnist(raw=True)[0]
-        part = slice(number * len(X) // count, (number + 1) * len(X) // count)
-        return X[part], y[part]
-
-    return load
-
-
 def accuracy(seeds: int) -> None:
     """Print a table of test errors for numbers of shards."""
-    X_te, y_te = load_mnist(raw=True)[1]
     print("| settings | shards | lr | batch | outer step | test error after 20 rounds |")
     print("| --- | --- | --- | --- | --- | --- |")
     with local_cluster(2) as cluster, Client(cluster) as client:
         for name, count, settings in CASES:
-            shards = [training_rows(number, count) for number in range(count)]
+            shards, test_set, _ = shards_and_test_set(None, count)
             used = settings | {"hidden_dim": HIDDEN, "rounds": 20, "scale": SCALE, "verbose": False}
-            errors = [train_nn(client, shards, X_te, y_te, **used, seed=seed)[-1].test_err for seed in range(seeds)]
+            errors = [train_nn(client, shards, *test_set, **used, seed=seed)[-1].test_err for seed in range(seeds)]
             outer = settings.get("outer")
             step = "average" if outer is None else f"Nesterov {outer.momentum:g}, outer_lr 1"
             each = ", ".join(f"{error:.2%}" for error in errors)

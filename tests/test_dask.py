@@ -13,15 +13,18 @@ import pytest
 import fastml
 from fastml import SGD, AdamW, Momentum, nn_epoch, softmax_regression_epoch
 from fastml.checkpoints import CheckpointError
-from fastml.datasets import open_idx, write_idx
+from fastml.cli import main
+from fastml.datasets import load_mnist, open_idx, write_idx
 from fastml.options import Options
 from fastml.orders import epoch_order
 from fastml.preparation import initial_weights
+from fastml.weights import load_weights
 from tests.problems import make_problem
 
 distributed = pytest.importorskip("distributed")
 dask = pytest.importorskip("dask")
 fastml_dask = pytest.importorskip("fastml.dask")
+from fastml.cli import cluster as command_cluster  # noqa: E402
 from fastml.dask import cluster as cluster_module  # noqa: E402
 from fastml.dask import shards_of, train_nn, train_softmax  # noqa: E402
 from fastml.dask.shards import open_shard  # noqa: E402
@@ -41,6 +44,8 @@ class Enough(Exception):
 
 @pytest.fixture(scope="module")
 def client():
+    # Compiles for the workers, which find the kernels in the cache.
+    fastml.train_nn(X, Y, X_TEST, Y_TEST, hidden_dim=8, epochs=1, batch=16, verbose=False)
     settings = {"n_workers": WORKERS, "threads_per_worker": 1, "dashboard_address": ":0"}
     with distributed.LocalCluster(**settings) as cluster, distributed.Client(cluster) as client:
         yield client
@@ -264,6 +269,66 @@ def test_a_task_has_the_threads_of_its_worker(tmp_path):
         train_softmax(client, [load] * 3, **SETTINGS)
     assert os.listdir(tmp_path) == [str(min(2, numba.config.NUMBA_NUM_THREADS))]
     assert numba.get_num_threads() == before
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """A directory of three classes of 4 x 4 images under MNIST's names."""
+    directory, random = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
+    for which, count in (("train", 90), ("t10k", 30)):
+        write_idx(directory / f"{which}-images-idx3-ubyte", random.integers(0, 256, (count, 4, 4), np.uint8))
+        write_idx(directory / f"{which}-labels-idx1-ubyte", np.arange(count, dtype=np.uint8) % 3)
+    return directory
+
+
+def test_command_trains_on_a_scheduler(client, images, tmp_path, capsys):
+    argv = ["train", "--dask", client.scheduler.address, "--shards", "3", "--data", str(images), "--model", "softmax"]
+    argv += ["--batch", "16", "--lr", "0.3", "--checkpoint", str(tmp_path / "run")]
+    argv += ["--log", str(tmp_path / "log.jsonl"), "--save", str(tmp_path / "weights.npz")]
+    train_set, (X_te, y_te) = load_mnist(images, raw=True)
+    fastml.train_softmax(*train_set, epochs=1, batch=16, scale=1 / 255, verbose=False)  # compiles for the workers
+    assert main([*argv, "--epochs", "1"]) == 0
+    assert main([*argv, "--epochs", "2", "--resume"]) == 0
+    weights, settings = load_weights(tmp_path / "weights.npz")
+    used = {"rounds": 2, "lr": 0.3, "batch": 16, "scale": 1 / 255, "verbose": False}
+    history = train_softmax(client, shards_of(images, 3), X_te, y_te, **used)
+    np.testing.assert_array_equal(weights[0], history.weights[0])
+    assert settings["shards"] == 3
+    assert str(history[1]) in capsys.readouterr().out
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 2
+
+
+def test_command_has_local_workers():
+    with command_cluster.connected(2, 2) as found:
+        assert [worker["nthreads"] for worker in found.scheduler_info()["workers"].values()] == [1, 1]
+
+
+def test_command_has_shards_of_mnist():
+    shards, (_, y_te), rows = command_cluster.shards_and_test_set(None, 3)
+    assert [len(shard()[1]) for shard in shards] == [20_000] * 3
+    assert (rows, len(y_te)) == (60_000, 10_000)
+
+
+@pytest.mark.parametrize(
+    ("argv", "match"),
+    [
+        (["--dask", "nowhere"], "must be local, local:N or an address"),
+        (["--dask", "local:0"], "must be at least 1"),
+        (["--dask", "tcp://127.0.0.1:9"], "Timed out trying to connect to tcp://127.0.0.1:9"),
+        (["--dask", "tcp://127.0.0.1:9", "--threads", "1"], "--threads is for local workers"),
+        (["--dask", "local", "--deform"], "--deform is not available with --dask"),
+        (["--dask", "local", "--standardize"], "--standardize is not available with --dask"),
+        (["--shards", "2"], "--shards needs --dask"),
+    ],
+)
+def test_command_rejects(capsys, monkeypatch, argv, match):
+    monkeypatch.setattr(command_cluster, "CONNECT_SECONDS", 0.5)
+    try:
+        status = main(["train", *argv])
+    except SystemExit as exit:
+        status = exit.code
+    assert status == 2
+    assert match in capsys.readouterr().err.splitlines()[-1]
 
 
 def arrays_of(shards):
