@@ -219,6 +219,22 @@ def test_a_task_that_fails_three_times_ends_the_run_and_leaves_the_checkpoint(cl
     assert_same_run(resumed, train_softmax(client, [lambda: arrays], **SETTINGS))
 
 
+def test_a_task_that_kills_its_workers_is_given_up(tmp_path):
+    def load():
+        if distributed.get_worker().get_current_task().startswith("train_shard"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return X, Y
+
+    settings = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": ":0"}
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        distributed.LocalCluster(**settings) as cluster,
+        distributed.Client(cluster) as client,
+        pytest.raises(RuntimeError, match=r"train_shard-.* is given up, for its workers died"),
+    ):
+        train_softmax(client, [load], **SETTINGS)
+
+
 @pytest.mark.parametrize("outer", [None, Momentum()], ids=["averaging", "nesterov"])
 def test_resumed_run_has_the_same_bits(client, shards, tmp_path, outer):
     settings = NN | {"outer": outer, "outer_lr": 0.7}

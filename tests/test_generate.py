@@ -100,6 +100,9 @@ def test_interrupted_shards_are_gone_on_with(tmp_path):
     (tmp_path / "cut" / f"{NAMES[1]}-00001-of-00003").unlink()
     with pytest.raises(FileNotFoundError, match="but not train-labels-idx1-ubyte-00001-of-00003"):
         generate.shard_names(tmp_path / "cut")
+    generate_mnist(tmp_path / "cut", COUNT, 3, None, 4)
+    with pytest.raises(ValueError, match="holds shards of several sets: 00003, 00004 in all"):
+        generate.shard_names(tmp_path / "cut")
 
 
 @pytest.mark.parametrize("number", [0, PIECE, 5 * PIECE, COUNT])

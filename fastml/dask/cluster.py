@@ -6,7 +6,7 @@ from concurrent.futures import CancelledError
 from typing import Any
 
 import dask
-from distributed import Client, as_completed
+from distributed import Client, KilledWorker, as_completed
 
 from fastml.dask.shards import FileRows, Shard
 from fastml.dask.tasks import PACKAGES, Job, difference, package_versions
@@ -83,6 +83,8 @@ class Cluster:
             return future.result()
         except CancelledError as error:
             raise ConnectionError(f"the scheduler has lost the task {future.key}: {error}") from error
+        except KilledWorker as error:
+            raise RuntimeError(f"the task {future.key} is given up, for its workers died: {error}") from error
 
 
 def same(weights: Weights) -> Weights:

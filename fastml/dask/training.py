@@ -121,8 +121,8 @@ def train_softmax(
     OSError
         If a worker cannot read a file, or the checkpoint cannot be read or written.
     RuntimeError
-        If a worker has other versions of fastml, numba, llvmlite or numpy, or a shard's function fails. distributed's
-        KilledWorker is one too: workers died with the same task too often.
+        If a worker has other versions of fastml, numba, llvmlite or numpy; if a shard's function fails; if workers die
+        with the same task too often for Dask.
     FloatingPointError
         When the training or the test loss is not finite after a round.
 

@@ -180,12 +180,17 @@ def shard_names(directory: Path) -> list[tuple[str, str]]:
 
     Raises
     ------
+    ValueError
+        If there are files of several numbers of shards.
     FileNotFoundError
         If one of the files is missing.
     """
     found = sorted(path.name for path in directory.glob(f"{IMAGES[0]}-[0-9]*-of-[0-9]*[0-9]"))
     if not found:
         return []
+    totals = {name.rpartition("-")[2] for name in found}
+    if len(totals) > 1:
+        raise ValueError(f"{directory} holds shards of several sets: {', '.join(sorted(totals))} in all")
     shards = int(found[0].rpartition("-")[2])
     pairs = [(shard_name(IMAGES[0], i, shards), shard_name(LABELS[0], i, shards)) for i in range(shards)]
     missing = [name for pair in pairs for name in pair if not (directory / name).exists()]
