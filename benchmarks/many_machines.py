@@ -15,10 +15,9 @@ from statistics import mean, median
 
 import numba
 import numpy as np
-from distributed import Client, LocalCluster
 
 from fastml import SGD, AdamW, Momentum, load_mnist, nn_epoch
-from fastml.cli.cluster import shards_and_test_set
+from fastml.cli.cluster import connected, shards_and_test_set
 from fastml.dask import shards_of, train_nn
 from fastml.dask.shards import open_shard
 from fastml.orders import epoch_order
@@ -44,15 +43,11 @@ CASES = (
 EXAMPLES, SHARDS, BYTES_PER_SECOND = 8_100_000, 64, 125e6
 
 
-def local_cluster(workers: int) -> LocalCluster:
-    return LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0")
-
-
 def accuracy(seeds: int) -> None:
     """Print a table of test errors for numbers of shards."""
     print("| settings | shards | lr | batch | outer step | test error after 20 rounds |")
     print("| --- | --- | --- | --- | --- | --- |")
-    with local_cluster(2) as cluster, Client(cluster) as client:
+    with connected(2, 2) as client:
         for name, count, settings in CASES:
             shards, test_set, _ = shards_and_test_set(None, count)
             used = settings | {"hidden_dim": HIDDEN, "rounds": 20, "scale": SCALE, "verbose": False}
@@ -94,7 +89,7 @@ def cost(directory: str, rounds: int) -> None:
         alone.append(max(seconds))
         used.append(sum(of_cpu))
 
-    with local_cluster(2) as cluster, Client(cluster) as client:
+    with connected(2, 2) as client:
         settings = {"hidden_dim": HIDDEN, "rounds": rounds, "lr": 0.2, "scale": SCALE, "callback": epochs}
         began = time.process_time()
         history = train_nn(client, [shard for _, shard in shards], **settings)
@@ -125,7 +120,7 @@ def measured() -> dict[str, object]:
     numba.set_num_threads(before)
     # Driver and scheduler are in this process, the workers in others. A shard is trained on and evaluated in a round.
     used, rounds = {}, 10
-    with local_cluster(2) as cluster, Client(cluster) as client:
+    with connected(2, 2) as client:
         for count in (4, SHARDS):
             shards = [lambda: (np.zeros((1, 784), np.uint8), np.zeros(1, np.uint8))] * count
             began = time.process_time()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
+from dask import config
 from distributed import Client, LocalCluster
 from numpy.typing import NDArray
 
@@ -25,6 +26,8 @@ from fastml.optimizers import Optimizer
 from fastml.progress import progress_bar
 
 DEFAULT_SHARDS = 4
+# Dask watches event loops and the stacks of tasks many times a second, which takes time from the training.
+QUIET = {"distributed.admin.tick.interval": "500ms", "distributed.worker.profile.enabled": False}
 # Dask waits 30 s by default. A scheduler that is there answers in less than a second.
 CONNECT_SECONDS = 10
 
@@ -74,7 +77,7 @@ def connected(where: str | int, threads: int | None) -> Iterator[Client]:
             yield client
         return
     each = max(1, (threads or numba.config.NUMBA_NUM_THREADS) // where)
-    with ignoring_interrupts():
+    with ignoring_interrupts(), config.set(QUIET):
         cluster = LocalCluster(n_workers=where, threads_per_worker=each, dashboard_address=":0")
     with cluster, Client(cluster) as client:
         yield client
