@@ -17,6 +17,7 @@ from fastml.checkpoints import fingerprint
 from fastml.dask.shards import Shard, open_shard
 from fastml.epochs import EpochData, run_epoch
 from fastml.evaluation import ModelInput, loss_err_of_model
+from fastml.kernels.compile import forks
 from fastml.mapping import mapping_of
 from fastml.options import Options
 from fastml.orders import epoch_order
@@ -97,7 +98,7 @@ def whole_worker(job: Job) -> Iterator[str]:
     differs = difference(worker.address, package_versions(), job.versions)
     if differs:
         raise RuntimeError(differs)
-    before = numba.get_num_threads()
+    before = forks.available_threads()
     with turn:
         numba.set_num_threads(min(worker.state.nthreads, numba.config.NUMBA_NUM_THREADS))
         try:
