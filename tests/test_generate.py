@@ -309,7 +309,7 @@ def test_command_says_where_and_draws(tmp_path, whole, capsys):
         (["generate"], "required: DIR, --count"),
         (["generate", "x", "--count", "0"], "--count: must be from 1 to 4294967295, got 0"),
         (["generate", "x", "--count", "1", "--seed", "-1"], "--seed: must be from 0 to 18446744073709551615"),
-        (["generate", "x", "--count", "1", "--plot", "x.pdf"], "--plot: must end in .png"),
+        (["generate", "x", "--count", "1", "--plot", "x.txt"], "--plot: must end in .png or .svg or .pdf"),
     ],
 )
 def test_wrong_arguments_of_the_command(capsys, argv, match):
