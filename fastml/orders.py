@@ -9,8 +9,8 @@ from fastml.mapping import mapping_of
 BLOCK_BYTES, WINDOW_BYTES = 1 << 20, 16 << 20
 
 
-def epoch_order(X: NDArray, seed: int, epoch: int) -> NDArray[np.integer]:
-    """Return the order of an epoch: a permutation drawn only from the seed and the number of the epoch.
+def epoch_order(X: NDArray, seed: int, epoch: int, shard: int = 0) -> NDArray[np.integer]:
+    """Return the order of an epoch: a permutation drawn only from the seed and the numbers of the epoch and the shard.
 
     If X is in ordinary memory, all rows are shuffled together. If X is a mapped file, blocks of 1 MB are shuffled, and
     then the rows within each 16 MB of the shuffled blocks. So each part of the file is read once, in a large piece, and
@@ -24,6 +24,8 @@ def epoch_order(X: NDArray, seed: int, epoch: int) -> NDArray[np.integer]:
         Not negative.
     epoch : int
         Not negative.
+    shard : int
+        Not negative: the number of the shard that X is, where a set is cut into shards.
 
     Returns
     -------
@@ -37,7 +39,8 @@ def epoch_order(X: NDArray, seed: int, epoch: int) -> NDArray[np.integer]:
     >>> epoch_order(np.zeros((6, 2)), seed=0, epoch=0).tolist()
     [3, 2, 5, 4, 0, 1]
     """
-    random = np.random.default_rng([seed, epoch])
+    # The first shard has the order that a set without shards has.
+    random = np.random.default_rng([seed, epoch, shard] if shard else [seed, epoch])
     num_rows, row_bytes = X.shape[0], max(1, X.shape[1] * X.itemsize)
     # int32 takes half the memory of int64, for the whole epoch: 32 MB for 8 million rows.
     dtype = np.int32 if num_rows <= np.iinfo(np.int32).max else np.int64

@@ -54,15 +54,23 @@ def prepare(
     if checks.check_flag("standardize", data.standardize):
         settings = standardized(settings, train_set.X)
     weighting = weights_of_examples(data.sample_weight, data.class_weight, train_set.y, num_classes)
-    weights, biases = given, {} if given is None else given.biases
-    if given is None:
+    weights = first_weights(model, start._replace(weights=given), (train_set.X.shape[1], num_classes), settings)
+    return train_set._replace(sample_weight=weighting), test_set, weights, settings
+
+
+def first_weights(model: Model, start: StartWeights, sizes: tuple[int, int], settings: Settings) -> Weights:
+    """Return the weights that a run begins with, where there are sizes = (input_dim, num_classes).
+
+    They are the checked weights of start, or initial weights; their biases are added if they are wanted and missing.
+    """
+    weights, biases = start.weights, {} if start.weights is None else start.weights.biases
+    if weights is None:
         hidden = () if start.hidden_dim is None else (checks.check_integer("hidden_dim", start.hidden_dim, minimum=1),)
-        weights = initial_weights((train_set.X.shape[1], *hidden, num_classes), settings.seed)
+        weights = initial_weights((sizes[0], *hidden, sizes[1]), settings.seed)
     if checks.check_flag("bias", start.bias):
         zeros = {name: np.zeros(W.shape[1], W.dtype) for name, W in zip(model.bias_names, weights, strict=True)}
         biases = zeros | biases
-    weights = Weights(weights, biases, settings.options.scale, settings.options.shift)
-    return train_set._replace(sample_weight=weighting), test_set, weights, settings
+    return Weights(weights, biases, settings.options.scale, settings.options.shift)
 
 
 def check_sets(data: TrainingData, start: Weights | None) -> tuple[LabelledSet, LabelledSet | None, int]:
@@ -74,15 +82,21 @@ def check_sets(data: TrainingData, start: Weights | None) -> tuple[LabelledSet, 
     if num_classes is None:
         num_classes = int(y.max()) + 1
         advice.warn_of_gaps(y, num_classes, name="y_tr")
-    if (data.X_te is None) != (data.y_te is None):
-        given, missing = ("y_te", "X_te") if data.X_te is None else ("X_te", "y_te")
+    return LabelledSet(X, y), check_test_set(data.X_te, data.y_te, X.shape[1], num_classes), num_classes
+
+
+def check_test_set(
+    X_te: ArrayLike | None, y_te: ArrayLike | None, input_dim: int, num_classes: int
+) -> LabelledSet | None:
+    """Check the test set if there is one."""
+    if (X_te is None) != (y_te is None):
+        given, missing = ("y_te", "X_te") if X_te is None else ("X_te", "y_te")
         raise TypeError(f"{given} is given without {missing}; pass both, or neither for no test set")
-    if data.X_te is None:
-        return LabelledSet(X, y), None, num_classes
-    X_test = checks.check_features(data.X_te, X.shape[1], name="X_te")
-    checks.check_examples(X_test, name="X_te")
-    y_test = checks.check_labels(data.y_te, X_test.shape[0], num_classes, name="y_te")
-    return LabelledSet(X, y), LabelledSet(X_test, y_test), num_classes
+    if X_te is None:
+        return None
+    X = checks.check_features(X_te, input_dim, name="X_te")
+    checks.check_examples(X, name="X_te")
+    return LabelledSet(X, checks.check_labels(y_te, X.shape[0], num_classes, name="y_te"))
 
 
 def check_settings(settings: Settings, X: NDArray) -> Settings:

@@ -58,6 +58,27 @@ class Settings(NamedTuple):
     min_delta: float
     restore_best: bool
 
+    def describe(self) -> dict[str, object]:
+        """Return the settings that a resumed run must share with the run that saved the checkpoint."""
+        options, schedule = self.options, self.schedule
+        if callable(schedule):
+            schedule = f"function {getattr(schedule, '__qualname__', type(schedule).__qualname__)}"
+        # A resumed run may have more epochs, unless the schedule depends on their number.
+        if schedule != "constant":
+            schedule += f" over {self.epochs} epochs"
+        return {
+            "lr": options.lr,
+            "batch": options.batch,
+            "scale": digest_of(options.scale),
+            "shift": digest_of(options.shift),
+            "last_batch": options.last_batch,
+            "l2": options.l2,
+            "optimizer": repr(options.optimizer),
+            "seed": self.seed,
+            "schedule": schedule,
+            "warmup_epochs": self.warmup_epochs,
+        }
+
 
 class CheckpointDue(Exception):
     """Raised between two slices, to end a call of an epoch function when the last checkpoint is a minute old."""
@@ -123,31 +144,16 @@ class Run:
 
     def describe(self) -> dict[str, object]:
         """Return the properties that a resumed run must share with the run that saved the checkpoint."""
-        settings, options, weights = self.settings, self.settings.options, self.history.weights
-        schedule, shuffle = settings.schedule, settings.shuffle
-        if callable(schedule):
-            schedule = f"function {getattr(schedule, '__qualname__', type(schedule).__qualname__)}"
-        # A resumed run may have more epochs, unless the schedule depends on their number.
-        if schedule != "constant":
-            schedule += f" over {settings.epochs} epochs"
+        settings, shuffle = self.settings, self.settings.shuffle
         if shuffle:
             shuffle = "rows" if mapping_of(self.train_set.X) is None else "blocks of a mapped file"
         return {
             "weights of shapes": [list(W.shape) for W in self.parameters.named().values()],
-            "biases": list(weights.biases),
+            "biases": list(self.history.weights.biases),
             "training set": fingerprint(*self.train_set),
             "test set": None if self.test_set is None else fingerprint(*self.test_set),
-            "lr": options.lr,
-            "batch": options.batch,
-            "scale": digest_of(options.scale),
-            "shift": digest_of(options.shift),
-            "last_batch": options.last_batch,
-            "l2": options.l2,
-            "optimizer": repr(options.optimizer),
+            **settings.describe(),
             "shuffle": shuffle,
-            "seed": settings.seed,
-            "schedule": schedule,
-            "warmup_epochs": settings.warmup_epochs,
             "deform": settings.deform,
             "validation_fraction": settings.validation_fraction,
             "restore_best": settings.restore_best,

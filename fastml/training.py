@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
+from typing import Protocol
 
 from numpy.typing import ArrayLike, NDArray
 
@@ -246,8 +247,20 @@ def train_nn(
     return train(run, checkpoint, resume, verbose, callback)
 
 
+class Resumable(Protocol):
+    """What `train` runs: a `Run`, or the rounds of `fastml.dask`."""
+
+    progress: Progress | None
+
+    def kept_in(self, directory: str | os.PathLike, resume: bool) -> AbstractContextManager[None]:
+        """Save the state in a directory while the block runs; with resume, first load the saved state."""
+
+    def train(self, verbose: bool, called: list[Callback]) -> History:
+        """Run what is left, and call the callbacks."""
+
+
 def train(
-    run: Run,
+    run: Resumable,
     checkpoint: str | os.PathLike | None,
     resume: bool,
     verbose: bool,

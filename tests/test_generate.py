@@ -75,6 +75,36 @@ def test_any_count(tmp_path, whole, count):
     assert len(open_idx(tmp_path / "some" / NAMES[0])) == count
 
 
+@pytest.mark.parametrize("shards", [1, 3, 8])
+def test_shards_are_the_set_cut_in_order(tmp_path, whole, shards):
+    progress = []
+    generate_mnist(tmp_path / "cut", COUNT, 3, lambda *call: progress.append(call), shards)
+    pairs = generate.shard_names(tmp_path / "cut")
+    assert len(pairs) == shards
+    assert sorted(contents(tmp_path / "cut")) == sorted([name for pair in pairs for name in pair] + NAMES[2:])
+    for column, name in enumerate(NAMES[:2]):
+        joined = np.concatenate([open_idx(tmp_path / "cut" / pair[column]) for pair in pairs])
+        np.testing.assert_array_equal(joined, open_idx(tmp_path / "whole" / name))
+    assert progress == sorted(progress)
+    assert progress[-1] == (COUNT, COUNT)
+
+
+def test_interrupted_shards_are_gone_on_with(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        generate_mnist(tmp_path / "cut", COUNT, 3, stop_at(200), 3)
+    assert generate.shard_names(tmp_path / "cut") == []
+    for _ in range(2):
+        generate_mnist(tmp_path / "cut", COUNT, 3, None, 3)
+    generate_mnist(tmp_path / "at once", COUNT, 3, None, 3)
+    assert contents(tmp_path / "cut") == contents(tmp_path / "at once")
+    (tmp_path / "cut" / f"{NAMES[1]}-00001-of-00003").unlink()
+    with pytest.raises(FileNotFoundError, match="but not train-labels-idx1-ubyte-00001-of-00003"):
+        generate.shard_names(tmp_path / "cut")
+    generate_mnist(tmp_path / "cut", COUNT, 3, None, 4)
+    with pytest.raises(ValueError, match="holds shards of several sets: 00003, 00004 in all"):
+        generate.shard_names(tmp_path / "cut")
+
+
 @pytest.mark.parametrize("number", [0, PIECE, 5 * PIECE, COUNT])
 def test_interrupted_and_resumed_gives_the_same(tmp_path, whole, monkeypatch, number):
     directory = tmp_path / "some"
@@ -252,6 +282,8 @@ def test_a_second_one_at_the_end_of_the_first(tmp_path, whole, monkeypatch):
         ({"count": 0}, "count must be at least 1"),
         ({"count": 2**32}, "count must be at most 4294967295, as IDX"),
         ({"count": 1, "seed": -1}, "seed must be at least 0"),
+        ({"count": 9, "shards": 0}, "shards must be at least 1"),
+        ({"count": 9, "shards": 10}, "shards must be at most 9"),
     ],
 )
 def test_wrong_arguments(tmp_path, arguments, match):
@@ -266,6 +298,8 @@ def test_command_says_where_and_draws(tmp_path, whole, capsys):
     assert main(argv) == 0
     assert capsys.readouterr().out.startswith(f"{directory} holds {COUNT} training images and MNIST's test set; ")
     assert contents(directory) == whole
+    assert main(["generate", str(tmp_path / "cut"), "--count", str(COUNT), "--shards", "2"]) == 0
+    assert len(contents(tmp_path / "cut")) == 6
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
@@ -275,7 +309,7 @@ def test_command_says_where_and_draws(tmp_path, whole, capsys):
         (["generate"], "required: DIR, --count"),
         (["generate", "x", "--count", "0"], "--count: must be a whole number from 1 to 4294967295, got 0"),
         (["generate", "x", "--count", "1", "--seed", "-1"], "--seed: must be from 0 to 18446744073709551615"),
-        (["generate", "x", "--count", "1", "--plot", "x.gif"], "--plot: must end in .png"),
+        (["generate", "x", "--count", "1", "--plot", "x.txt"], "--plot: must end in .png or .svg or .pdf"),
     ],
 )
 def test_wrong_arguments_of_the_command(capsys, argv, match):

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Any, NoReturn
 
+import numba
 import numpy as np
 
 from fastml.datasets.image_set import PIXEL_SCALE
@@ -105,6 +106,16 @@ def count_up_to(maximum: int) -> Callable[[str], int]:
         return int(value)
 
     return count
+
+
+def address(text: str) -> str | int:
+    """Return the address of a Dask scheduler, or a number of local workers; an argument type for argparse."""
+    kind, _, workers = text.partition(":")
+    if kind == "local":
+        return integer_in(1)(workers) if workers else numba.config.NUMBA_NUM_THREADS
+    if "://" not in text:
+        raise argparse.ArgumentTypeError(f"must be local, local:N or an address such as tcp://host:8786, got {text}")
+    return text
 
 
 def real(text: str) -> float:

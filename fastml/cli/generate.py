@@ -15,7 +15,7 @@ from fastml.cli.arguments import (
     progress_unless_quiet,
 )
 from fastml.datasets import deform, generate_mnist, load_mnist
-from fastml.datasets.generate import LARGEST_COUNT, SIDE
+from fastml.datasets.generate import LARGEST_COUNT, LARGEST_SHARDS, SIDE
 
 # On the contact sheet of --plot.
 DEFORMATIONS_OF_A_DIGIT = 15
@@ -32,6 +32,8 @@ def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     add("--count", **counts, help="training images to make, 784 bytes each: 100000, 1e5 or 0.1m")
     seeds = integer_in(0, 2**64 - 1)
     add("--seed", type=seeds, default=0, metavar="N", help="seed of the deformations (default: %(default)s)")
+    shards = {"type": integer_in(1, LARGEST_SHARDS), "metavar": "K"}
+    add("--shards", **shards, help="write the training set as K files, for fastml train --dask")
     add("--plot", **PICTURE, help="draw digits and deformations of them, as PNG, SVG or PDF")
     return parser
 
@@ -41,7 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
     plotting = check_outputs(arguments.plot)
     began = time.perf_counter()
     with progress_unless_quiet(arguments, " examples") as progress:
-        generate_mnist(arguments.directory, arguments.count, arguments.seed, progress=progress)
+        generate_mnist(arguments.directory, arguments.count, arguments.seed, progress, arguments.shards)
     seconds = time.perf_counter() - began
     print(f"{arguments.directory} holds {arguments.count:,} training images and MNIST's test set; {seconds:.1f} s")
     if plotting is not None:

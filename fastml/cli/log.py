@@ -1,5 +1,6 @@
 """A machine-readable log with one line of JSON for each epoch."""
 
+import argparse
 import hashlib
 import json
 import os
@@ -74,3 +75,12 @@ def run_digest(settings: dict[str, Any], *sets: LabelledSet) -> str:
     """Return a digest of the settings and the sets of a run; runs with the same digest have the same result."""
     described = json.dumps([settings, *(fingerprint(*data) for data in sets)], sort_keys=True)
     return hashlib.sha256(described.encode()).hexdigest()[:16]
+
+
+def log_of(arguments: argparse.Namespace, settings: dict[str, Any], *sets: LabelledSet) -> Log | None:
+    """Return the log of a run, or None."""
+    if arguments.log is None:
+        return None
+    # More epochs may follow where the schedule is constant: then their number does not tell runs apart.
+    epochs = None if arguments.schedule == "constant" else arguments.epochs
+    return Log(arguments.log, arguments.resume, run_digest(settings | {"epochs": epochs}, *sets))

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from fastml.options import Progress
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+KEPT = "stopped; the run is kept in {}: the same command with --resume goes on"
 
 
 class Stopped(BaseException):
@@ -49,3 +50,13 @@ def stopping_between_slices(progress: Progress | None, message: str) -> Iterator
             raise Stopped(received[0], message)
     finally:
         restore()
+
+
+@contextmanager
+def ignoring_interrupts() -> Iterator[None]:
+    """Ignore SIGINT while the block runs. Processes that start in the block ignore Ctrl-C to their end."""
+    usual = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)

@@ -1,6 +1,7 @@
 """`fastml train`: train a model and print a line for each epoch."""
 
 import argparse
+import importlib
 import math
 import signal
 import sys
@@ -12,20 +13,22 @@ from typing import Any
 
 import numba
 
+from fastml.callbacks import Callback
 from fastml.checkpoints import FILE_NAME
 from fastml.cli.arguments import (
     PICTURE,
     add_command,
     add_data,
     add_quiet,
+    address,
     check_outputs,
     integer_in,
     name_ending,
     progress_unless_quiet,
     real,
 )
-from fastml.cli.log import Log, run_digest
-from fastml.cli.signals import Stopped, stopping_between_slices
+from fastml.cli.log import log_of
+from fastml.cli.signals import KEPT, Stopped, stopping_between_slices
 from fastml.datasets import load_mnist
 from fastml.history import History
 from fastml.optimizers import SGD, AdamW, Momentum, Optimizer
@@ -65,6 +68,8 @@ def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     add("--seed", type=seeds, default=0, metavar="N", help="seed of all random numbers (default: %(default)s)")
     threads = integer_in(1, numba.config.NUMBA_NUM_THREADS)
     add("--threads", type=threads, metavar="N", help="threads to train on (default: as many as Numba has)")
+    add("--dask", type=address, metavar="ADDRESS", help="train on a Dask cluster: tcp://HOST:PORT or local[:N]")
+    add("--shards", **positive, help="shards of the training set with --dask (default: the files of generate, or 4)")
     add("--save", type=name_ending(".npz"), metavar="FILE.npz", help="save the weights and the settings")
     add("--force", action="store_true", help="overwrite the file of --save; --resume does, too")
     add("--checkpoint", metavar="DIR", help="save the run in a directory, after each epoch and each minute")
@@ -78,6 +83,51 @@ def run(arguments: argparse.Namespace) -> None:
     """Train a model, after a check that the results can be written."""
     check_options(arguments)
     plotting = check_outputs(arguments.save, arguments.log, arguments.plot)
+    settings, optimizer = settings_of(arguments), optimizer_of(arguments)
+    train = train_here
+    if arguments.dask is not None:
+        importlib.import_module("fastml.dask")  # its error says what to install
+        train = importlib.import_module("fastml.cli.cluster").train_there
+    if arguments.resume and not Path(arguments.checkpoint, FILE_NAME).exists():
+        print(f"fastml: {arguments.checkpoint} holds no run yet: this one starts", file=sys.stderr)
+    trained = 0
+
+    def count_epoch(_: History) -> None:
+        nonlocal trained
+        trained += 1
+
+    try:
+        history, num_examples = train(arguments, settings, optimizer, count_epoch)
+    except (KeyboardInterrupt, BrokenPipeError) as error:
+        written = keep_results(arguments, settings, getattr(error, "history", None), plotting)
+        if not written or isinstance(error, BrokenPipeError):
+            raise
+        message = f"interrupted; {written}. With --checkpoint DIR, a run can go on"
+        raise Stopped(signal.SIGINT, message) from error
+
+    if trained == 0:
+        print(f"the run in {arguments.checkpoint} is finished: it has {len(history)} epochs")
+    seconds, last = sum(row.seconds for row in history.rows), history[-1]
+    rate = arguments.epochs * num_examples / seconds
+    which, err = ("training", last.train_err) if last.test_err is None else ("test", last.test_err)
+    print(f"{which} error {err:.2%}; {seconds:.2f} s of training, {rate:,.0f} examples per second")
+    keep_results(arguments, settings, history, plotting)
+
+
+def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings that are saved with the weights."""
+    names = ("lr", "schedule", "batch", "shuffle", "seed", "l2", "bias", "standardize")
+    settings = {name: getattr(arguments, name) for name in names}
+    if arguments.model == "nn":
+        settings["hidden_dim"] = hidden_units(arguments)
+    more = {"model": arguments.model, "optimizer": repr(optimizer_of(arguments)), "warmup_epochs": arguments.warmup}
+    return settings | more
+
+
+def train_here(
+    arguments: argparse.Namespace, settings: dict[str, Any], optimizer: Optimizer, count_epoch: Callback
+) -> tuple[History, int]:
+    """Train in this process; return the history and the number of training examples."""
     if arguments.threads is not None:
         numba.set_num_threads(arguments.threads)
     with progress_unless_quiet(arguments, "B") as progress:
@@ -87,72 +137,33 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"fastml: {arguments.data} holds no test set", file=sys.stderr)
         sets = [*train_set]
 
-    names = ("lr", "schedule", "batch", "shuffle", "seed", "l2", "bias", "standardize")
-    settings = {name: getattr(arguments, name) for name in names}
-    optimizer = optimizer_of(arguments)
-    used = settings | {"warmup_epochs": arguments.warmup}
+    names = ("lr", "schedule", "batch", "shuffle", "seed", "l2", "bias", "standardize", "warmup_epochs")
+    used = {name: settings[name] for name in names}
     if not arguments.standardize:
         used["scale"] = train_set.scale
     if arguments.deform:
         used["deform"] = settings["deform"] = square(train_set[0].shape[1])
-    if arguments.model == "softmax":
-        train = partial(train_softmax, **used)
-    else:
-        used["hidden_dim"] = settings["hidden_dim"] = hidden_units(arguments)
-        train = partial(train_nn, **used)
-    settings |= {"model": arguments.model, "optimizer": repr(optimizer), "warmup_epochs": arguments.warmup}
-    log = None
-    if arguments.log is not None:
-        # More epochs may follow where the schedule is constant: then their number does not tell runs apart.
-        epochs = None if arguments.schedule == "constant" else arguments.epochs
-        digest = run_digest(settings | {"epochs": epochs}, train_set, test_set)
-        log = Log(arguments.log, arguments.resume, digest)
-    if arguments.resume and not Path(arguments.checkpoint, FILE_NAME).exists():
-        print(f"fastml: {arguments.checkpoint} holds no run yet: this one starts", file=sys.stderr)
-    trained = 0
-
-    def after_epoch(history: History) -> None:
-        nonlocal trained
-        trained += 1
-        if log is not None:
-            log(history)
-
+    train = train_softmax if arguments.model == "softmax" else partial(train_nn, hidden_dim=settings["hidden_dim"])
+    log = log_of(arguments, settings, train_set, test_set)
     with ExitStack() as stack:
         progress = stack.enter_context(progress_unless_quiet(arguments, " examples"))
         if arguments.checkpoint is not None:
-            message = f"stopped; the run is kept in {arguments.checkpoint}: the same command with --resume goes on"
+            message = KEPT.format(arguments.checkpoint)
             progress = stack.enter_context(stopping_between_slices(progress, message))
-        run = {
-            "epochs": arguments.epochs,
-            "optimizer": optimizer,
-            "checkpoint": arguments.checkpoint,
-            "resume": arguments.resume,
-            "verbose": not arguments.quiet,
-        }
-        try:
-            history = train(*sets, **run, progress=progress, callback=after_epoch)
-        except (KeyboardInterrupt, BrokenPipeError) as error:
-            written = keep_results(arguments, settings, getattr(error, "history", None), plotting)
-            if not written or isinstance(error, BrokenPipeError):
-                raise
-            message = f"interrupted; {written}. With --checkpoint DIR, a run can go on"
-            raise Stopped(signal.SIGINT, message) from error
+        used |= {"epochs": arguments.epochs, "optimizer": optimizer, "verbose": not arguments.quiet}
+        used |= {"checkpoint": arguments.checkpoint, "resume": arguments.resume}
+        history = train(*sets, **used, progress=progress, callback=[count_epoch, *([log] if log else [])])
     if log is not None:
         log(history)
-
-    if trained == 0:
-        print(f"the run in {arguments.checkpoint} is finished: it has {len(history)} epochs")
-    seconds = sum(row.seconds for row in history.rows)
-    rate = arguments.epochs * len(train_set[0]) / seconds
-    which, err = ("test", history[-1].test_err) if len(test_set.y) else ("training", history[-1].train_err)
-    print(f"{which} error {err:.2%}; {seconds:.2f} s of training, {rate:,.0f} examples per second")
-    keep_results(arguments, settings, history, plotting)
+    return history, len(train_set.y)
 
 
 def check_options(arguments: argparse.Namespace) -> None:
     """Reject options that do not fit each other, and a file that would be overwritten."""
     if arguments.resume and arguments.checkpoint is None:
         raise ValueError("--resume needs --checkpoint DIR, the directory that the run is kept in")
+    if arguments.shards is not None and arguments.dask is None:
+        raise ValueError("--shards needs --dask, the cluster that the shards are trained on")
     if arguments.hidden is not None and arguments.model != "nn":
         raise ValueError(f"--hidden needs --model nn, got {arguments.model}")
     if arguments.save is not None and Path(arguments.save).is_file() and not (arguments.force or arguments.resume):

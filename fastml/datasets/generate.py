@@ -1,8 +1,10 @@
 """Large MNIST: MNIST's four files with any number of training images, deformed from the 60,000 originals."""
 
 import errno
+import itertools
 import os
 import shutil
+from collections.abc import Iterable
 from io import FileIO
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from .mnist import IMAGES, LABELS, load_mnist
 
 SIDE = 28
 UINT8 = np.dtype(np.uint8)
-LARGEST_COUNT = 2**32 - 1
+LARGEST_COUNT, LARGEST_SHARDS = 2**32 - 1, 99_999
 # Images of a piece, 25.7 MB. One piece is made while the piece before it is written. The last PIECE images of a file
 # tell which series it belongs to.
 PIECE = 2**15
@@ -30,21 +32,23 @@ PIECE = 2**15
 class Series:
     """The training images of large MNIST: the 60,000 originals, then image k as a deformation of original k % 60,000.
 
-    A file of the series has a header and then the images, so the size of an incomplete file tells how many images the
-    file holds.
+    A file holds the images of a range of numbers, behind a header, so the size of an incomplete file tells how many
+    images the file holds.
     """
 
-    def __init__(self, originals: NDArray[np.uint8], count: int, seed: int):
-        self.originals, self.count, self.seed = originals, count, seed
-        self.header = idx_header(UINT8, (count, SIDE, SIDE))
-        self.size = self.place(count)
+    def __init__(self, originals: NDArray[np.uint8], numbers: range, seed: int):
+        self.originals, self.seed = originals, seed
+        self.first, self.count = numbers.start, len(numbers)
+        self.header = idx_header(UINT8, (self.count, SIDE, SIDE))
+        self.size = self.place(self.count)
 
-    def place(self, number: int) -> int:
-        """Return the position in the file at which an image begins."""
-        return len(self.header) + number * SIDE * SIDE
+    def place(self, position: int) -> int:
+        """Return at which byte of the file the image at a position in the range begins."""
+        return len(self.header) + position * SIDE * SIDE
 
     def make(self, start: int, stop: int, out: NDArray[np.uint8]) -> None:
-        """Write images start to stop to out."""
+        """Write the images from position start to stop of the range to out."""
+        start, stop = self.first + start, self.first + stop
         kept = min(max(len(self.originals) - start, 0), stop - start)
         out[:kept] = self.originals[start : start + kept]
         deform(self.originals, np.arange(start + kept, stop), self.seed, out[kept:])
@@ -67,7 +71,13 @@ class Series:
         return made if file.read(last.nbytes) == last.tobytes() else 0
 
 
-def generate_mnist(directory: str | os.PathLike, count: int, seed: int = 0, progress: Progress | None = None) -> None:
+def generate_mnist(
+    directory: str | os.PathLike,
+    count: int,
+    seed: int = 0,
+    progress: Progress | None = None,
+    shards: int | None = None,
+) -> None:
     """Write MNIST's four files with any number of training images: the 60,000 originals, then deformations.
 
     Image number k is original k for k < 60,000, else original k % 60,000 as `deform` deforms it; the test set is
@@ -87,7 +97,10 @@ def generate_mnist(directory: str | os.PathLike, count: int, seed: int = 0, prog
     seed : int
         In [0, 2**64).
     progress : callable, optional
-        Called as ``progress(done, count)`` after each piece of 32,768 images.
+        Called as ``progress(done, count)`` after each piece of at most 32,768 images.
+    shards : int, optional
+        Cut the training set into so many files of images and of labels, for `fastml.dask.shards_of`. Their names end in
+        ``-00000-of-00004`` for the first of four. One after the other they hold the images of the single file.
 
     Raises
     ------
@@ -113,33 +126,82 @@ def generate_mnist(directory: str | os.PathLike, count: int, seed: int = 0, prog
     count, seed = checks.check_integer("count", count, minimum=1), checks.check_seed(seed)
     if count > LARGEST_COUNT:
         raise ValueError(f"count must be at most {LARGEST_COUNT}, as IDX counts no further, got {count}")
+    files = files_of(count, shards)
     forks.check_not_compiling()
     (X, y), (X_test, y_test) = load_mnist(raw=True)
-    series = Series(X.reshape(-1, SIDE, SIDE), count, seed)
+    originals, labels = X.reshape(-1, SIDE, SIDE), np.resize(y, count)
 
     directory = Path(directory)
-    path = directory / IMAGES[0]
-    part = path.with_name(f"{path.name}.part")
-    beside = {LABELS[0]: np.resize(y, count), IMAGES[1]: X_test.reshape(-1, SIDE, SIDE), LABELS[1]: y_test}
-    if not path.exists():
-        check_space(directory, part, series.size + sum(array.nbytes for array in beside.values()))
+    images = {directory / pair[0]: Series(originals, numbers, seed) for pair, numbers in files.items()}
+    beside = {directory / pair[1]: labels[numbers.start : numbers.stop] for pair, numbers in files.items()}
+    beside |= {directory / IMAGES[1]: X_test.reshape(-1, SIDE, SIDE), directory / LABELS[1]: y_test}
+    unmade = [path for path in images if not path.exists()]
+    if unmade:
+        size = sum(images[path].size for path in unmade) + sum(array.nbytes for array in beside.values())
+        check_space(directory, map(part_of, unmade), size)
     directory.mkdir(exist_ok=True)
     with locked_directory(directory):
-        whole = path.exists()
-        if whole:
-            refuse_unless(series.is_whole(path), path)
-        missing = {name: array for name, array in beside.items() if not (directory / name).exists()}
-        for name in beside.keys() - missing.keys():
-            refuse_unless(np.array_equal(open_idx(directory / name), beside[name]), directory / name)
-        if not whole:
-            with open(part, "a+b", buffering=0) as file:
-                complete(file, series, progress)
-        for name, array in missing.items():
-            write_idx(directory / name, array)
-        # The file of images is renamed last, so that its name means that the set is complete. The file is closed
+        unmade = [path for path in images if not path.exists()]
+        for path in images.keys() - set(unmade):
+            refuse_unless(images[path].is_whole(path), path)
+        missing = {path: array for path, array in beside.items() if not path.exists()}
+        for path in beside.keys() - missing.keys():
+            refuse_unless(np.array_equal(open_idx(path), beside[path]), path)
+        for path in unmade:
+            with open(part_of(path), "a+b", buffering=0) as file:
+                complete(file, images[path], count, progress)
+        for path, array in missing.items():
+            write_idx(path, array)
+        # The files of images are renamed last, so that their names mean that the set is complete. They are closed
         # before, because some systems cannot rename open files.
-        if not whole:
-            os.replace(part, path)
+        for path in unmade:
+            os.replace(part_of(path), path)
+
+
+def files_of(count: int, shards: int | None) -> dict[tuple[str, str], range]:
+    """Return the names of the files of images and labels, with the numbers of the images in each pair."""
+    if shards is None:
+        return {(IMAGES[0], LABELS[0]): range(count)}
+    shards = checks.check_integer("shards", shards, minimum=1)
+    if shards > min(count, LARGEST_SHARDS):
+        raise ValueError(f"shards must be at most {min(count, LARGEST_SHARDS)}, got {shards}")
+    cuts = [number * count // shards for number in range(shards + 1)]
+    pairs = [(shard_name(IMAGES[0], i, shards), shard_name(LABELS[0], i, shards)) for i in range(shards)]
+    return {pair: range(start, stop) for pair, (start, stop) in zip(pairs, itertools.pairwise(cuts), strict=True)}
+
+
+def shard_name(name: str, number: int, shards: int) -> str:
+    """Return the name of a file that holds one of so many shards of what a file of the given name would hold."""
+    return f"{name}-{number:05}-of-{shards:05}"
+
+
+def shard_names(directory: Path) -> list[tuple[str, str]]:
+    """Return the names of the files of images and labels of each shard in a directory; none without shards.
+
+    Raises
+    ------
+    ValueError
+        If there are files of several numbers of shards.
+    FileNotFoundError
+        If one of the files is missing.
+    """
+    found = sorted(path.name for path in directory.glob(f"{IMAGES[0]}-[0-9]*-of-[0-9]*[0-9]"))
+    if not found:
+        return []
+    totals = {name.rpartition("-")[2] for name in found}
+    if len(totals) > 1:
+        raise ValueError(f"{directory} holds shards of several sets: {', '.join(sorted(totals))} in all")
+    shards = int(found[0].rpartition("-")[2])
+    pairs = [(shard_name(IMAGES[0], i, shards), shard_name(LABELS[0], i, shards)) for i in range(shards)]
+    missing = [name for pair in pairs for name in pair if not (directory / name).exists()]
+    if missing:
+        raise FileNotFoundError(f"{directory} holds {found[0]}, but not {missing[0]}")
+    return pairs
+
+
+def part_of(path: Path) -> Path:
+    """Return the name of an incomplete file."""
+    return path.with_name(f"{path.name}.part")
 
 
 def refuse_unless(same: bool, path: Path) -> None:
@@ -148,18 +210,20 @@ def refuse_unless(same: bool, path: Path) -> None:
         raise FileExistsError(f"{path} is there and holds something else; move it away, or choose another directory")
 
 
-def check_space(directory: Path, part: Path, size: int) -> None:
-    """Reject a number of bytes that is too large for the disk; the size of an existing part counts as free space."""
+def check_space(directory: Path, parts: Iterable[Path], size: int) -> None:
+    """Reject a number of bytes that is too large for the disk; the sizes of existing parts count as free space."""
     free = shutil.disk_usage(directory if directory.is_dir() else directory.parent).free
-    if part.exists():
-        free += part.stat().st_size
+    free += sum(part.stat().st_size for part in parts if part.exists())
     if size > free:
         message = f"{size / 1e9:,.2f} GB are needed, {free / 1e9:,.2f} GB are free"
         raise OSError(errno.ENOSPC, message, os.fspath(directory))
 
 
-def complete(file: FileIO, series: Series, progress: Progress | None) -> None:
-    """Append the missing images of the series to a part; each piece is made while the piece before is written."""
+def complete(file: FileIO, series: Series, count: int, progress: Progress | None) -> None:
+    """Append the missing images of the series to a part; each piece is made while the piece before is written.
+
+    `progress` is called with the number of images made so far, of count in all parts.
+    """
     pieces = np.empty((2, PIECE, SIDE, SIDE), np.uint8)
     made = series.count_made(file)
     file.truncate(series.place(made) if made else 0)
@@ -172,11 +236,11 @@ def complete(file: FileIO, series: Series, progress: Progress | None) -> None:
             writing.result()
             writing = Call(append, file, piece).start()
             if progress is not None:
-                progress(start, series.count)
+                progress(series.first + start, count)
     finally:
         writing.result()
     if progress is not None:
-        progress(series.count, series.count)
+        progress(series.first + series.count, count)
 
 
 def append(file: FileIO, data: bytes | NDArray[np.uint8]) -> None:

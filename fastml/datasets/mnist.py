@@ -190,6 +190,12 @@ def _upright(images: np.ndarray, path: str | os.PathLike) -> np.ndarray:
     return np.ascontiguousarray(images.transpose(0, 2, 1))
 
 
+def load_test_set(data_dir: str | os.PathLike) -> ImageSet | None:
+    """Return the raw test set in a directory as `load_mnist` does, without its training set; None if there is none."""
+    place = find_place(Path(data_dir))
+    return ImageSet(*_read_part(place, TEST), place.classes) if place.has_test() else None
+
+
 def _read_pixels(
     image_filename: str | os.PathLike, label_filename: str | os.PathLike, progress: Progress | None = None
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,103 @@
+"""The driver's side of Dask: checks of the workers, and rounds of named tasks, which are repeated if they fail."""
+
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
+from typing import Any
+
+import dask
+from distributed import Client, KilledWorker, as_completed
+
+from fastml.dask.shards import FileRows, Shard
+from fastml.dask.tasks import PACKAGES, Job, difference, package_versions
+from fastml.weights import Weights
+
+# A task that fails runs again so many times. Dask itself repeats the tasks of workers that die, as often as the
+# scheduler's setting distributed.scheduler.allowed-failures says.
+RETRIES = 2
+
+Done = Callable[[int, Any], object]
+
+
+class Cluster:
+    """The workers of a client, for one run."""
+
+    def __init__(self, client: Client, shards: Sequence[Shard]):
+        if not isinstance(client, Client) or client.asynchronous:
+            raise TypeError(f"client must be a distributed.Client that is not asynchronous, got {client!r:.80}")
+        if client.status != "running":
+            raise ConnectionError(f"client is {client.status}: there is no scheduler to send tasks to")
+        self.client = client
+        self.token, self.calls = uuid.uuid4().hex[:12], 0
+        versions = package_versions()
+        self.jobs = [Job(shard, number, versions) for number, shard in enumerate(shards)]
+
+    def check_workers(self) -> None:
+        """Wait for a worker; reject workers with other versions than the driver, or without access to a file."""
+        self.result_of(self.client.submit(int, key=f"wait_for_worker-{self.token}"))
+        wanted = package_versions()
+        for where, found in self.client.get_versions(packages=PACKAGES)["workers"].items():
+            differs = difference(where, found["packages"], wanted)
+            if differs:
+                raise RuntimeError(f"{differs}; the result would depend on the worker, so install the same there")
+        sources = [source for job in self.jobs if not callable(job.shard) for source in job.shard]
+        paths = sorted({source.path if isinstance(source, FileRows) else source for source in sources})
+        for where, problem in self.client.run(first_unreadable, paths).items():
+            if problem:
+                raise OSError(f"worker {where} cannot read {problem}")
+
+    def send(self, weights: Weights) -> Any:
+        """Return a future of the weights, which tasks take as an argument.
+
+        It is the result of a task, so the scheduler makes it again if the worker that holds it dies.
+        """
+        self.calls += 1
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
+            return self.client.submit(same, weights, key=f"weights-{self.token}-{self.calls}", retries=RETRIES)
+
+    def collect(self, function: Callable, done: Done | None = None, **arguments: Any) -> list:
+        """Return the results of ``function(job, **arguments)`` for each shard, in the order of shards.
+
+        `done` is called as ``done(number, result)`` when a task ends. An exception, also of `done`, cancels the tasks
+        that are left.
+        """
+        self.calls += 1
+        numbers = {f"{function.__name__}-{self.token}-{self.calls}-{job.number}": job.number for job in self.jobs}
+        results = [None] * len(self.jobs)
+        futures = self.client.map(function, self.jobs, key=list(numbers), retries=RETRIES, **arguments)
+        try:
+            for future in as_completed(futures):
+                number = numbers[future.key]
+                results[number] = self.result_of(future)
+                if done is not None:
+                    done(number, results[number])
+        except BaseException:
+            if self.client.status == "running":
+                self.client.cancel(futures)
+            raise
+        return results
+
+    def result_of(self, future: Any) -> Any:
+        """Return the result of a future."""
+        try:
+            return future.result()
+        except CancelledError as error:
+            raise ConnectionError(f"the scheduler has lost the task {future.key}: {error}") from error
+        except KilledWorker as error:
+            raise RuntimeError(f"the task {future.key} is given up, for its workers died: {error}") from error
+
+
+def same(weights: Weights) -> Weights:
+    """Return the argument."""
+    return weights
+
+
+def first_unreadable(paths: Sequence[str]) -> str | None:
+    """Return the first path that can't be opened here, with the reason, or None."""
+    for path in paths:
+        try:
+            with open(path, "rb"):
+                pass
+        except OSError as error:
+            return f"{path}: {error.strerror}"
+    return None
