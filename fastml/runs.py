@@ -133,15 +133,6 @@ class Run:
                 self.checkpoint.begin(self.state)
             yield
 
-    @contextmanager
-    def leaving_history(self) -> Iterator[None]:
-        """Give an exception that ends the block the attribute `history`, with what there is by then."""
-        try:
-            yield
-        except BaseException as error:
-            vars(error)["history"] = self.history
-            raise
-
     def describe(self) -> dict[str, object]:
         """Return the properties that a resumed run must share with the run that saved the checkpoint."""
         settings, shuffle = self.settings, self.settings.shuffle

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Protocol
 
 from numpy.typing import ArrayLike, NDArray
@@ -250,6 +250,7 @@ def train_nn(
 class Resumable(Protocol):
     """What `train` runs: a `Run`, or the rounds of `fastml.dask`."""
 
+    history: History
     progress: Progress | None
 
     def kept_in(self, directory: str | os.PathLike, resume: bool) -> AbstractContextManager[None]:
@@ -257,6 +258,16 @@ class Resumable(Protocol):
 
     def train(self, verbose: bool, called: list[Callback]) -> History:
         """Run what is left, and call the callbacks."""
+
+
+@contextmanager
+def leaving(history: History) -> Iterator[None]:
+    """Give an exception that ends the block the attribute `history`, with what there is by then."""
+    try:
+        yield
+    except BaseException as error:
+        vars(error)["history"] = history
+        raise
 
 
 def train(
@@ -271,7 +282,7 @@ def train(
     if resume and checkpoint is None:
         raise ValueError("resume needs checkpoint, the directory that the run is kept in")
     with ExitStack() as stack:
-        stack.enter_context(run.leaving_history())
+        stack.enter_context(leaving(run.history))
         if verbose and run.progress is None:
             run.progress = stack.enter_context(progress_bar())
         if checkpoint is not None:

@@ -71,7 +71,7 @@ class Rounds:
 
     @contextmanager
     def kept_in(self, directory: str | os.PathLike, resume: bool) -> Iterator[None]:
-        """Save the state in a directory after each round of the block; with resume, first load what is saved there already."""
+        """Save the state in a directory after each round of the block; with resume, first load what is saved there."""
         num_examples = sum(facts.num_examples for facts in self.facts)
         self.checkpoint = Checkpoint(directory, self.describe(), num_examples, self.settings.options.batch)
         with self.checkpoint.held():
