@@ -17,7 +17,6 @@ from fastml.callbacks import Callback
 from fastml.checkpoints import Checkpoint, CheckpointError, RunState, fingerprint
 from fastml.datasets import deform
 from fastml.epochs import EpochData, run_epoch
-from fastml.evaluation import ModelInput, loss_err_of_model
 from fastml.history import EpochResult, History, table_head
 from fastml.kernels.compile import forks
 from fastml.mapping import mapping_of
@@ -25,6 +24,7 @@ from fastml.models import Parameters
 from fastml.options import Options, Progress
 from fastml.orders import epoch_order
 from fastml.schedules import Schedule, scheduled_lr
+from fastml.verdicts import ModelInput, loss_err_of_model
 from fastml.weights import Weights
 
 # The time between two checkpoints within an epoch.

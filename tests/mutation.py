@@ -60,6 +60,7 @@ TESTS = {
     "slices.py": [["tests/test_slices.py"], BOTH, ["tests/test_streaming.py"], SHARED],
     "epochs.py": [BOTH, ["tests/test_checks.py"], ["tests/test_training.py"], SHARED],
     "evaluation.py": [BOTH, ["tests/test_checks.py"], ["tests/test_training.py"], SHARED],
+    "verdicts.py": [BOTH, ["tests/test_training.py"], SHARED],
     "kernels/compile/calls.py": [["tests/test_calls.py", "tests/test_team.py"], NETWORK, SHARED],
     "kernels/simd/registers.py": [["tests/test_simd.py"], BOTH, SHARED],
     "kernels/simd/tiles.py": [["tests/test_simd.py"], BOTH, SHARED],

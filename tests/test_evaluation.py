@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import fastml
-from fastml import evaluation
-from fastml.evaluation import LOGITS_ROWS
+from fastml import verdicts
+from fastml.verdicts import LOGITS_ROWS
 from tests import reference
 from tests.problems import LAYOUTS, X_DTYPES, make_problem
 
@@ -54,7 +54,7 @@ def test_where_slices_end_changes_nothing(monkeypatch):
 
     def error(rows):
         monkeypatch.setattr(
-            evaluation, "slices", lambda *_, **__: ((start, start + rows, 1) for start in range(0, 1024, rows))
+            verdicts, "slices", lambda *_, **__: ((start, start + rows, 1) for start in range(0, 1024, rows))
         )
         return fastml.evaluate(problem.X, problem.y, W1, W2)[1]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fastml
-from fastml import evaluation
+from fastml import verdicts
 from fastml.kernels import loss
 from tests import bits
 from tests.problems import EPOCHS, make_problem
@@ -96,7 +96,7 @@ class Guard:
 
     def surround_judge(self):
         """Place what the kernel gets that judges logits."""
-        judge = evaluation.judge_logits
+        judge = verdicts.judge_logits
 
         def judge_placed(*arguments):
             *arrays, verdicts = arguments
@@ -105,7 +105,7 @@ class Guard:
             for array, made in zip(verdicts, placed, strict=True):
                 array[...] = made
 
-        evaluation.judge_logits = judge_placed
+        verdicts.judge_logits = judge_placed
 
 
 def touch(guard, shapes):

@@ -19,13 +19,13 @@ from fastml.callbacks import Callback
 from fastml.checkpoints import Checkpoint, CheckpointError, RunState, fingerprint
 from fastml.dask.cluster import Cluster
 from fastml.dask.tasks import Evaluated, Facts, Plan, Trained, evaluate_shard, parts_of, train_shard
-from fastml.evaluation import ModelInput, loss_err_of_model
 from fastml.history import EpochResult, History, table_head
 from fastml.models import Parameters
 from fastml.optimizers import SGD, Momentum, Optimizer
 from fastml.options import Progress
 from fastml.runs import LabelledSet, Settings
 from fastml.schedules import scheduled_lr
+from fastml.verdicts import ModelInput, loss_err_of_model
 from fastml.weights import Weights
 
 

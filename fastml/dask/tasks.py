@@ -16,11 +16,11 @@ from fastml import checks
 from fastml.checkpoints import fingerprint
 from fastml.dask.shards import Shard, open_shard
 from fastml.epochs import EpochData, run_epoch
-from fastml.evaluation import ModelInput, loss_err_of_model
 from fastml.kernels.compile import forks
 from fastml.mapping import mapping_of
 from fastml.options import Options
 from fastml.orders import epoch_order
+from fastml.verdicts import ModelInput, loss_err_of_model
 from fastml.weights import Weights
 
 # The packages that make the bits of a result; Dask compares its own.

@@ -16,10 +16,10 @@ from fastml.estimators import inputs, start
 from fastml.estimators.fitting import Examples, Fit
 from fastml.estimators.tasks import CallbackSupportMixin, Tasks, with_callbacks
 from fastml.estimators.threads import thread_count, threads
-from fastml.evaluation import ModelInput, predictions_of, probabilities_of
 from fastml.history import History
 from fastml.models import NETWORK, SOFTMAX_REGRESSION
 from fastml.progress import progress_bar
+from fastml.verdicts import ModelInput, predictions_of, probabilities_of
 from fastml.weights import Weights
 
 

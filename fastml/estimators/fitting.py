@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from fastml import advice, callbacks
 from fastml.epochs import EpochData, Learner
 from fastml.estimators.tasks import Tasks
-from fastml.evaluation import ModelInput, verdicts_of_model
 from fastml.history import EpochResult, History
 from fastml.mapping import mapping_of
 from fastml.optimizers import Optimizer
 from fastml.options import Options, Progress
 from fastml.orders import epoch_order
 from fastml.slices import RowSource
+from fastml.verdicts import ModelInput, verdicts_of_model
 
 # scikit-learn's: what "adaptive" divides the step size by, and the least step size that it goes on from.
 ADAPTIVE_DIVISOR, LEAST_ADAPTIVE = 5.0, 1e-6
