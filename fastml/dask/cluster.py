@@ -1,7 +1,7 @@
 """The driver's side of Dask: checks of the workers, and rounds of named tasks, which are repeated if they fail."""
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from typing import Any
 
@@ -64,7 +64,12 @@ class Cluster:
         self.calls += 1
         numbers = {f"{function.__name__}-{self.token}-{self.calls}-{job.number}": job.number for job in self.jobs}
         results = [None] * len(self.jobs)
-        futures = self.client.map(function, self.jobs, key=list(numbers), retries=RETRIES, **arguments)
+        futures = []
+        for where, some in self.shares(list(numbers)):
+            jobs = [self.jobs[numbers[key]] for key in some]
+            futures += self.client.map(
+                function, jobs, key=some, workers=where, allow_other_workers=True, retries=RETRIES, **arguments
+            )
         try:
             for future in as_completed(futures):
                 number = numbers[future.key]
@@ -76,6 +81,16 @@ class Cluster:
                 self.client.cancel(futures)
             raise
         return results
+
+    def shares(self, keys: list[str]) -> Iterator[tuple[str | None, list[str]]]:
+        """Yield the workers that there are, each with the keys of the tasks that it should begin with.
+
+        Dask alone would give all tasks to the worker that has the weights, and later move some of them.
+        """
+        workers = sorted(self.client.nthreads()) or [None]
+        for number, where in enumerate(workers):
+            if number < len(keys):
+                yield where, keys[number :: len(workers)]
 
     def result_of(self, future: Any) -> Any:
         """Return the result of a future."""
