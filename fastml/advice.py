@@ -62,17 +62,19 @@ def scale_of_raw_pixels(
     return f"{name} holds values up to {largest}: {remedy.format(largest=largest)}"
 
 
-def warn_of_raw_pixels(loss: float, y: NDArray, advice: str | None) -> None:
-    """Warn if a loss after the first epoch is not below that of guessing, and X holds raw pixels.
+def warn_of_raw_pixels(loss: float, y: NDArray, advice: str | None, when: str = "the first epoch") -> None:
+    """Warn if a loss is not below that of guessing, and X holds raw pixels.
 
     Parameters
     ----------
     loss : float
-        The mean loss of the training examples after the first epoch.
+        The mean loss of the training examples.
     y : ndarray of integers, shape (num_examples,)
         Their labels.
     advice : str or None
         What `scale_of_raw_pixels` returns.
+    when : str
+        What the model has that loss after.
     """
     if advice is None:
         return
@@ -81,6 +83,6 @@ def warn_of_raw_pixels(loss: float, y: NDArray, advice: str | None) -> None:
     guessing = -float(frequencies @ np.log(frequencies))
     if loss > LEARNED_NOTHING * guessing > 0:
         warn(
-            f"{advice} After the first epoch, the training loss of {loss:.3g} is that of a dead or a saturated model: "
+            f"{advice} After {when}, the training loss of {loss:.3g} is that of a dead or a saturated model: "
             f"guessing has {guessing:.3g}"
         )

@@ -22,6 +22,8 @@ from fastml.verdicts import ModelInput, verdicts_of_model
 
 # scikit-learn's: what "adaptive" divides the step size by, and the least step size that it goes on from.
 ADAPTIVE_DIVISOR, LEAST_ADAPTIVE = 5.0, 1e-6
+# The most examples whose loss tells, after a fit, whether raw pixels were the wrong input.
+ADVISED_ROWS = 1000
 
 
 class Examples(NamedTuple):
@@ -93,6 +95,8 @@ class Fit:
             warnings.warn("Training interrupted by user.", stacklevel=4)
         finally:
             learner.unpack()
+        if epochs > 1:
+            self.advise()
         for name, best in self.best.items():
             self.parameters.named()[name][...] = best
         callbacks.end(self.called, self.history)
@@ -116,8 +120,6 @@ class Fit:
         estimator.n_iter_ += 1
         state.epochs += 1
         estimator.t_ += self.train.count
-        if state.epochs == 1:
-            self.advise(loss)
         estimator.loss_ = loss
         estimator.loss_curve_.append(loss)
         if estimator.verbose:
@@ -143,12 +145,16 @@ class Fit:
         asked = callbacks.asks_to_stop(self.called, self.history)
         return tasks.end_epoch() or asked or self.is_stalled() or not math.isfinite(loss)
 
-    def advise(self, loss: float) -> None:
-        """Warn if raw pixels are the likely reason why the first epoch has brought nothing."""
-        X, weights = self.train.X, self.history.weights
-        remedy = "standardize=True, or X divided by {largest}?"
+    def advise(self) -> None:
+        """Warn if raw pixels are the likely reason why the fit has brought nothing."""
+        X, labels, _, rows = self.train
+        weights, remedy = self.history.weights, "standardize=True, or X divided by {largest}?"
         found = advice.scale_of_raw_pixels(X, weights.scale, weights.shift, remedy=remedy)
-        advice.warn_of_raw_pixels(loss, self.train.labels, found)
+        if found is not None:
+            sample = np.linspace(0, self.train.count - 1, min(ADVISED_ROWS, self.train.count)).astype(np.int64)
+            sample = sample if rows is None else rows[sample]
+            loss, _ = self.judge(Examples(X, labels, None, sample))
+            advice.warn_of_raw_pixels(loss, labels[sample], found, "the fit")
 
     def is_stalled(self) -> bool:
         """Return whether nothing has improved for too many epochs, and no smaller step size is left to be tried."""
