@@ -1,6 +1,5 @@
 import hashlib
 
-import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,6 +7,7 @@ from hypothesis import strategies as st
 
 from fastml.datasets import deform, open_idx, write_idx
 from fastml.datasets import deformation as module
+from fastml.kernels.compile import forks
 
 MASK = 2**64 - 1
 # Scale, stretch, shear, rotation, shift, elastic, in parts of 65536.
@@ -102,7 +102,7 @@ def test_same_bits_on_any_machine(mnist):
 def test_same_bits_for_any_number_of_threads_and_any_pieces(monkeypatch, workers, call_pixels):
     images, numbers = noise(5, 9, 12), np.arange(40)
     wanted = np.concatenate([deform(images, [number]) for number in numbers])
-    monkeypatch.setattr(numba, "get_num_threads", lambda: workers)
+    monkeypatch.setattr(forks, "available_threads", lambda: workers)
     monkeypatch.setattr(module, "CALL_PIXELS", call_pixels)
     np.testing.assert_array_equal(deform(images, numbers), wanted)
     order = np.random.default_rng(0).permutation(numbers)

@@ -2,11 +2,11 @@
 
 import itertools
 
-import numba
 import numpy as np
 import pytest
 
 from fastml import roofline
+from fastml.kernels.compile import forks
 from fastml.kernels.simd.registers import REGISTER_BYTES
 
 UNTOUCHED = -1.0
@@ -40,7 +40,7 @@ def test_read_adds_up_each_number(workers):
 
 def test_the_best_of_several_measurements_is_kept(monkeypatch):
     peaks, bandwidths = itertools.count(100, -10), itertools.count(10.0)
-    monkeypatch.setattr(numba, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(forks, "available_threads", lambda: 2)
     monkeypatch.setattr(roofline, "fma_peak", lambda dtype, threads: next(peaks))
     monkeypatch.setattr(roofline, "read_bandwidth", lambda threads: next(bandwidths))
     found = roofline.Roofline()

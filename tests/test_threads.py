@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import fastml
+from fastml.kernels.compile import forks
 from tests import bits
 from tests.problems import EPOCHS, make_problem
 
@@ -181,3 +182,16 @@ def interrupted():
 
 if __name__ == "__main__":
     {"at_once": at_once, "masked": masked, "interrupted": interrupted}[sys.argv[1]]()
+
+
+def test_a_call_takes_no_lock_that_an_interrupt_could_leave_taken(monkeypatch):
+    class Taken:
+        def __enter__(self):
+            raise AssertionError("Numba's lock is taken")
+
+        __exit__ = None
+
+    X = np.eye(3, dtype=np.float32)
+    expected = forks.available_threads(), fastml.predict(X, X).tolist()  # the first calls load kernels under the lock
+    monkeypatch.setattr("numba.np.ufunc.parallel._backend_init_process_lock", Taken())
+    assert (forks.available_threads(), fastml.predict(X, X).tolist()) == expected

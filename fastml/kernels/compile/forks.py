@@ -7,6 +7,7 @@ from functools import cache
 
 import numba
 from numba.core.compiler_lock import global_compiler_lock
+from numba.np.ufunc import parallel
 
 from fastml.threads import apart, waiting
 
@@ -53,10 +54,20 @@ def available_threads() -> int:
     A forked process has none of its parent's threads, and not every threading layer notices: GNU OpenMP waits for them
     for ever if any library had used it, TBB waits where several Python threads had used it, or Numba ends the process.
     """
+    count = thread_mask()
+    return 1 if is_forked else count
+
+
+def thread_mask() -> int:
+    """Return the number of threads that `numba.set_num_threads` has set in this thread.
+
+    `numba.get_num_threads` takes a lock each time. An interrupt at that moment leaves the lock taken, and the next
+    thread that loads a parallel kernel waits for ever. So only the first call, which starts Numba's threads, takes it.
+    """
     check_not_compiling()
     with parallel_lock:
         start_threads()
-    return 1 if is_forked else numba.get_num_threads()
+    return parallel._get_num_threads()
 
 
 @cache
