@@ -7,7 +7,7 @@ import numpy as np
 from numpy import ma  # NumPy would import it in the first check; a fork at that moment leaves a child that hangs
 from numpy.typing import ArrayLike, NDArray
 
-# Types of Python objects whose arrays count as arrays of numbers.
+# An array of Python objects of these types counts as an array of numbers.
 REAL = (numbers.Real, np.bool_, decimal.Decimal)
 
 

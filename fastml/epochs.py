@@ -292,7 +292,7 @@ class Learner:
 def sum_of_losses(losses: NDArray, weights: NDArray, batch: int) -> float:
     """Return the sum of the losses of whole batches; that of a batch with weights is its rows times its weighted mean.
 
-    A batch whose weights are all 0 counts with a loss of 0.
+    Where all weights of a batch are 0, its loss counts as 0.
     """
     with np.errstate(over="ignore"):  # a sum beyond the range of float64 is infinity
         if not weights.size:

@@ -7,7 +7,7 @@ import importlib
 import math
 import re
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -22,7 +22,7 @@ from fastml.weights import Weights
 
 
 class CommandParser(argparse.ArgumentParser):
-    """A parser whose errors suggest the nearest option or choice, and show the usage of the command that was given."""
+    """A parser with errors that suggest the nearest option or choice, and show the usage of the command at hand."""
 
     def __init__(self, *arguments: Any, **settings: Any):
         self.options: list[str] = []
@@ -68,8 +68,8 @@ def add_quiet(parser: argparse.ArgumentParser) -> None:
 
 
 def progress_unless_quiet(arguments: argparse.Namespace, unit: str) -> AbstractContextManager[Progress | None]:
-    """Return a progress bar as a context manager, or with --quiet a context without one."""
-    return nullcontext() if arguments.quiet else progress_bar(unit)
+    """Return a progress bar as a context manager; with --quiet the bar is not shown."""
+    return progress_bar(unit, shown=not arguments.quiet)
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:

@@ -71,7 +71,7 @@ def connected(where: str | int, threads: int | None) -> Iterator[Client]:
     Raises
     ------
     ValueError
-        If threads are given for a scheduler, whose workers have their own.
+        If threads are given for a scheduler: its workers have their own.
     OSError
         If there is no scheduler.
     """

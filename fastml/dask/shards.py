@@ -93,7 +93,7 @@ def shards_of(data: str | os.PathLike | Sequence[str | os.PathLike | np.memmap],
             return [tuple(str(directory / name) for name in pair) for pair in pairs]
         place = find_place(directory)
         if place.name:
-            raise ValueError(f"{directory} holds NIST's {place.name}, whose images are not upright in the file")
+            raise ValueError(f"{directory} holds NIST's {place.name}: its images are not upright in the file")
         data = [place.needed(TRAIN, kind) for kind in (IMAGE_FILE, LABEL_FILE)]
     if not isinstance(data, Sequence) or len(data) not in (2, 3):
         raise TypeError("data must be a directory, or the paths or maps of X, y and perhaps sample_weight")

@@ -230,7 +230,7 @@ def train_nn(
 
 
 def settings_of(rounds: int, options: Options, seed: int, schedule: Schedule, warmup_rounds: int) -> Settings:
-    """Return the settings of a run whose epochs are rounds."""
+    """Return the settings of a run that has a round in the place of each epoch."""
     return Settings(
         epochs=checks.check_integer("rounds", rounds, minimum=0),
         options=options,
@@ -272,11 +272,11 @@ def prepare(
 
 def check_facts(facts: Sequence[Facts], start: Weights | None) -> tuple[int, int]:
     """Return input_dim and the number of classes; reject shards that do not belong to one set, or to the weights."""
-    input_dim, whose = (facts[0].input_dim, "shards[0]") if start is None else (len(start[0]), "weights")
+    input_dim, source = (facts[0].input_dim, "shards[0]") if start is None else (len(start[0]), "weights")
     num_classes = 1 + max(each.highest_label for each in facts) if start is None else start[-1].shape[1]
     for number, each in enumerate(facts):
         if each.input_dim != input_dim:
-            raise ValueError(f"X of shards[{number}] must have {input_dim} columns as {whose}, got {each.input_dim}")
+            raise ValueError(f"X of shards[{number}] must have {input_dim} columns as {source}, got {each.input_dim}")
         if each.highest_label >= num_classes:
             raise ValueError(
                 f"y of shards[{number}] has label {each.highest_label}; labels must lie in [0, {num_classes}), there "

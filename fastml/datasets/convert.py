@@ -110,7 +110,7 @@ def convert(
     if len(shape) != 2:
         raise ValueError(f"shape must be rows and columns, got {shape}")
     if labels is None and text_format == "libsvm":
-        raise ValueError("labels must be a file for LIBSVM text, whose lines begin with a label")
+        raise ValueError("labels must be a file for LIBSVM text: its lines begin with a label")
     layout, count = Layout() if layout is None else layout, 0
     checks.check_real("layout.scale", layout.scale)
     reader = FORMATS[text_format](layout, math.prod(shape), labels is not None)

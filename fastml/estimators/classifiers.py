@@ -13,7 +13,7 @@ from fastml.callbacks import Callback
 from fastml.estimators import inputs
 from fastml.estimators.base import BaseClassifier, not_here
 
-# Rows whose logits are computed at a time.
+# Logits of so many rows are computed at a time.
 LOGITS_ROWS = 8192
 
 CONSTRAINTS = {

@@ -14,9 +14,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastml.estimators.base import BaseClassifier
 from fastml.estimators.classifiers import MLPClassifier, SoftmaxRegression
-from fastml.estimators.fitting import State
+from fastml.estimators.start import set_untrained
 from fastml.history import History
-from fastml.optimizers import SGD
 from fastml.weights import Weights, WeightsError, load_weights, save_weights
 
 FORMAT = 1
@@ -129,14 +128,8 @@ def set_fitted(estimator: BaseClassifier, weights: Weights, classes: NDArray) ->
         weights = with_reference(weights)
     estimator.classes_ = classes
     estimator.n_features_in_ = len(weights[0])
-    estimator.n_outputs_ = 1 if len(classes) == 2 else len(classes)
-    estimator.out_activation_ = "logistic" if len(classes) == 2 else "softmax"
-    estimator.n_layers_ = len(weights) + 1
+    set_untrained(estimator, len(weights) + 1)
     estimator.scale_, estimator.shift_ = weights.scale, weights.shift
-    estimator.n_iter_ = estimator.t_ = 0
-    estimator.loss_, estimator.loss_curve_ = np.nan, []
-    estimator.best_loss_ = estimator.validation_scores_ = estimator.best_validation_score_ = None
-    estimator._state = State(SGD(), estimator.learning_rate_init)
     estimator.history_ = History(weights)
     vars(estimator).update(estimator._attributes(weights))
 

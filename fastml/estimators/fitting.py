@@ -22,7 +22,7 @@ from fastml.verdicts import ModelInput, verdicts_of_model
 
 # scikit-learn's: what "adaptive" divides the step size by, and the least step size that it goes on from.
 ADAPTIVE_DIVISOR, LEAST_ADAPTIVE = 5.0, 1e-6
-# The most examples whose loss tells, after a fit, whether raw pixels were the wrong input.
+# After a fit, the loss of so many examples tells whether raw pixels were the wrong input.
 ADVISED_ROWS = 1000
 
 
@@ -196,7 +196,7 @@ def next_order(train: Examples, order: NDArray, random: Any, epoch: int) -> NDAr
     """Return the order of the next epoch: a permutation as scikit-learn draws it, or blocks of a mapped file."""
     if train.rows is None and mapping_of(train.X) is not None:
         return epoch_order(train.X, random.randint(2**31), epoch)
-    # As sklearn.utils.shuffle does, whose checks take as long as an epoch of a few rows.
+    # As sklearn.utils.shuffle does, but its checks take as long as an epoch of a few rows.
     places = np.arange(len(order))
     random.shuffle(places)
     return order[places]

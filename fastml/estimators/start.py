@@ -28,12 +28,9 @@ def set_initial(estimator: Any, units: list[int], X: RowSource, random: Any) -> 
     Network: Glorot and Bengio, *Understanding the difficulty of training deep feedforward neural networks* (2010),
     equation 16, drawn in scikit-learn's order. Softmax regression starts from zeros.
     """
-    classes = len(estimator.classes_)
+    set_untrained(estimator, len(units) + 2)
     estimator._input_dtype = X.dtype.name
-    estimator.n_outputs_ = 1 if classes == 2 else classes
-    estimator.out_activation_ = "logistic" if classes == 2 else "softmax"
     sizes = [X.shape[1], *units, estimator.n_outputs_]
-    estimator.n_layers_ = len(sizes)
     dtype = estimator.dtype
     if dtype is None:
         dtype = np.float32 if X.dtype in SINGLE_DTYPES else np.float64
@@ -44,10 +41,17 @@ def set_initial(estimator: Any, units: list[int], X: RowSource, random: Any) -> 
         if estimator._has_intercepts():
             estimator.intercepts_.append(random.uniform(-bound, bound, outputs).astype(dtype))
     estimator.scale_, estimator.shift_ = 1.0, 0.0
+    estimator.history_ = History(Weights(estimator.coefs_))
+
+
+def set_untrained(estimator: Any, layers: int) -> None:
+    """Set the attributes of an estimator with classes that say what no fit has changed yet."""
+    classes = len(estimator.classes_)
+    estimator.n_layers_, estimator.n_outputs_ = layers, 1 if classes == 2 else classes
+    estimator.out_activation_ = "logistic" if classes == 2 else "softmax"
     estimator.t_, estimator.n_iter_, estimator.loss_, estimator.loss_curve_ = 0, 0, np.nan, []
     estimator.best_loss_ = estimator.validation_scores_ = estimator.best_validation_score_ = None
     estimator._state = State(SGD(), estimator.learning_rate_init)
-    estimator.history_ = History(Weights(estimator.coefs_))
 
 
 def set_monitors(estimator: Any) -> None:

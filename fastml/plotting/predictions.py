@@ -67,7 +67,7 @@ def plot_mistakes(
     axes: Axes | None = None,
     most: int = 40,
 ) -> Axes:
-    r"""Draw the mistaken examples whose true class is the least probable; each with both classes and probabilities.
+    r"""Draw the mistaken examples with the least probable true classes; each with both classes and probabilities.
 
     Parameters
     ----------
