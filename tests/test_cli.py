@@ -23,7 +23,7 @@ from fastml.datasets import load_mnist, write_idx
 from fastml.history import table_head
 from fastml.optimizers import AdamW
 from fastml.progress import progress_bar
-from fastml.weights import load_weights, save_weights
+from fastml.weights import Weights, load_weights, save_weights
 
 NUM_EXAMPLES, NUM_CLASSES = 300, 3
 ROW = re.compile(r"\|  [ \d]{4} \|    \d\.\d{5} \|   [01]\.\d{5} \|   \d\.\d{5} \|  [01]\.\d{5} \|")
@@ -196,6 +196,21 @@ def test_evaluate_draws_pictures(tmp_path, data, weights_file, picture):
     argv = ["evaluate", str(weights_file), "--data", data, "--plot", str(path), "--picture", picture]
     assert main(argv) == 0
     assert path.read_bytes().startswith(b"<?xml")
+
+
+def test_evaluate_has_one_scale_for_the_error_and_the_matrix(capsys, tmp_path, data):
+    # With a bias, the scale of the pixels changes predictions.
+    random = np.random.default_rng(1)
+    theta, bias = random.standard_normal((16, 3)), 20 * random.standard_normal(3)
+    save_weights(tmp_path / "w.npz", Weights([theta], {"bias": bias}), {})
+    assert main(["evaluate", str(tmp_path / "w.npz"), "--data", data]) == 0
+    first, _, _, *rows = capsys.readouterr().out.splitlines()
+    matrix = np.array([line.split()[1:] for line in rows], int)
+    _, (X, y) = load_mnist(data, raw=True)
+    err = evaluate(X, y, theta, bias=bias, scale=1 / 255)[1]
+    assert f"error {err:.2%} of" in first
+    assert 1 - np.trace(matrix) / matrix.sum() == pytest.approx(err)
+    assert err != evaluate(X, y, theta, bias=bias)[1]
 
 
 def test_evaluate_knows_the_classes_of_an_estimator(capsys, tmp_path, data, weights_file):

@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
         reason = first_not_finite(weights[0].dtype, **weights.parameters.named())
         reason = reason or "the logits are beyond the range of the dtype"
         raise FloatingPointError(f"the loss of {arguments.file} is {loss}: {reason}")
-    predictions = predict(X, weights)
+    predictions = predict(X, *weights, **keywords)
     print(f"{which} loss {loss:.5f}, {which} error {err:.2%} of {len(y)} examples")
     if num_classes > MOST_PRINTED:
         print(format_pairs(y, predictions))
