@@ -255,6 +255,15 @@ def test_predict_writes_the_labels_of_an_estimator(capsys, tmp_path, data, weigh
     assert capsys.readouterr().out.splitlines() == ["label", *names]
 
 
+@pytest.mark.parametrize("classes", [{}, {"labels": "abc"}, {"labels": [0, 1]}])
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_a_file_with_labels_of_other_classes_is_refused(capsys, tmp_path, data, weights_file, command, classes):
+    weights, _ = load_weights(weights_file)
+    save_weights(tmp_path / "w.npz", weights, {"classes": classes})
+    line = refuse(capsys, [command, tmp_path / "w.npz", "--data", data])
+    assert "the settings must have labels of 3 classes, as the weights have, got" in line
+
+
 def test_matrix_is_aligned():
     matrix = np.diag(np.arange(11))
     matrix[10, 0] = 1000

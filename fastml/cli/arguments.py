@@ -151,8 +151,13 @@ def pixel_keywords(weights: Weights, settings: dict[str, Any]) -> dict[str, Any]
 
 def class_labels(weights: Weights, settings: dict[str, Any]) -> list:
     """Return the labels of the classes of a file of weights, by default 0, 1, 2, ..."""
-    classes = settings.get("classes")
-    return classes["labels"] if isinstance(classes, dict) else list(range(weights[-1].shape[1]))
+    num_classes, classes = weights[-1].shape[1], settings.get("classes")
+    if not isinstance(classes, dict):
+        return list(range(num_classes))
+    labels = classes.get("labels")
+    if not isinstance(labels, list) or len(labels) != num_classes:
+        raise ValueError(f"the settings must have labels of {num_classes} classes, as the weights have, got {labels!r}")
+    return labels
 
 
 # An option with the file of a picture, of a kind that `fastml.plotting.save_picture` writes.
