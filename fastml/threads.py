@@ -89,8 +89,19 @@ def apart(function: Callable, *arguments: Any) -> Any:
     except LostInFork:
         return apart(function, *arguments)
     finally:
-        call.wait()  # an exception from a handler may have come before the wait of `result`
-        waiting.pop(here, None)
+        try:
+            call.wait()  # an exception from a handler may have come before the wait of `result`
+        finally:
+            waiting.pop(here, None)
+
+
+def is_waiting() -> bool:
+    """Return whether this thread waits for a call of `apart`.
+
+    An exception from a handler may leave a call that has ended among those that threads wait for.
+    """
+    call = waiting.get(threading.get_ident())
+    return call is not None and call.outcome is None
 
 
 def _lose_calls() -> None:

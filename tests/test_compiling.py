@@ -184,7 +184,7 @@ def test_a_handler_that_comes_while_kernels_compile_may_fork(kernel):
     with handled_while_compiling(lambda: children or children.append(os.fork())):
         kernel(values)
     if children == [0]:
-        os._exit(0 if values.tolist() == [2, 2, 2] and not forks.waiting else 1)
+        os._exit(0 if values.tolist() == [2, 2, 2] and not threads.waiting else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 0
     assert values.tolist() == [2, 2, 2]
 
@@ -259,6 +259,33 @@ def outlive(directory):
         print(all_calls(place)["evaluate"]())
 
     threading.Thread(target=run).start()
+
+
+def test_a_call_that_has_ended_keeps_no_thread_from_calling(monkeypatch):
+    ended = Call(int).start()
+    ended.result()
+    monkeypatch.setitem(threads.waiting, threading.get_ident(), ended)
+    forks.check_not_compiling()
+    begun = Call(time.sleep, 0.2).start()
+    monkeypatch.setitem(threads.waiting, threading.get_ident(), begun)
+    with pytest.raises(RuntimeError, match="while Numba compiles"):
+        forks.check_not_compiling()
+    begun.result()
+
+
+def test_an_interrupt_during_the_wait_leaves_no_call_behind(monkeypatch):
+    class Interrupted(Call):
+        def result(self):
+            raise KeyboardInterrupt
+
+        def wait(self):
+            super().wait()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(threads, "Call", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        threads.apart(time.sleep, 0.05)
+    assert threads.waiting == {}
 
 
 def test_an_interrupt_before_the_wait_does_not_leave_the_call_alone(monkeypatch):

@@ -9,7 +9,7 @@ import numba
 from numba.core.compiler_lock import global_compiler_lock
 from numba.np.ufunc import parallel
 
-from fastml.threads import apart, waiting
+from fastml.threads import apart, is_waiting
 
 # Held while a kernel runs, and while what it needs is compiled. The workqueue layer aborts the process when two Python
 # threads enter it at once; on other layers two kernels at once only compete for the same cores. The lock is reentrant:
@@ -42,7 +42,7 @@ if hasattr(os, "register_at_fork"):
 
 def check_not_compiling() -> None:
     """Reject a call by the handler of a signal that has interrupted a compilation. Numba cannot begin another one."""
-    if threading.get_ident() in waiting or global_compiler_lock.is_locked():
+    if is_waiting() or global_compiler_lock.is_locked():
         raise RuntimeError(
             "fastml was called by a signal handler while Numba compiles: call it after the handler has returned"
         )
