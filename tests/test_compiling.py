@@ -241,6 +241,18 @@ def imported(directory):
     print(json.dumps(found))
 
 
+def test_numba_imports_no_module_of_multiprocessing_when_it_starts_its_threads():
+    program = """
+import sys
+import fastml
+from fastml.kernels.compile import forks
+before = {name for name in sys.modules if name.startswith("multiprocessing")}
+forks.available_threads()
+print(sorted(name for name in sys.modules if name.startswith("multiprocessing") and name not in before))
+"""
+    assert bits.run_python("-c", program).strip() == "[]"
+
+
 def test_a_thread_that_outlives_the_main_thread_makes_the_first_call(tmp_path):
     expected = repr(all_calls(tmp_path)["evaluate"]())
     output = bits.run_python("-m", "tests.test_compiling", "outlive", str(tmp_path))

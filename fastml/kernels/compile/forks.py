@@ -1,5 +1,6 @@
 """The lock around kernels, what forks and signal handlers may do, and how many threads a kernel has."""
 
+import contextlib
 import importlib
 import os
 import threading
@@ -10,6 +11,11 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.np.ufunc import parallel
 
 from fastml.threads import apart, is_waiting
+
+# Numba would import this when it starts its threads. A handler may fork at that moment, and leave the child with half
+# of the module. Some systems do not have what the module needs.
+with contextlib.suppress(ImportError):
+    import multiprocessing.synchronize  # noqa: F401
 
 # Held while a kernel runs, and while what it needs is compiled. The workqueue layer aborts the process when two Python
 # threads enter it at once; on other layers two kernels at once only compete for the same cores. The lock is reentrant:
