@@ -62,19 +62,21 @@ def backgrounds_of(X: NDArray) -> NDArray[np.float64] | None:
     """
     if len(X) < LEAST_ROWS:
         return None
-    sample = X[np.linspace(0, len(X) - 1, SAMPLED_ROWS).astype(np.int64)]
+    sample = X[np.arange(SAMPLED_ROWS) * (len(X) - 1) // (SAMPLED_ROWS - 1)]
     zeros = (sample == 0).sum(axis=0)
     most, frequent = np.ones_like(zeros), sample[0]
     if 3 * zeros.sum() < sample.size:
-        sample = np.sort(sample.T.copy(), axis=1).T.copy()  # numbers side by side are sorted much faster
-        run = np.ones_like(zeros)
-        frequent = sample[0]
-        for row, before in zip(sample[1:], sample[:-1], strict=True):
-            run = np.where(row == before, run + 1, 1)
-            frequent, most = np.where(run > most, row, frequent), np.maximum(run, most)
+        sample = np.sort(sample.T.copy(), axis=1)  # numbers side by side are sorted much faster
+        place = np.arange(1, SAMPLED_ROWS, dtype=np.uint8)
+        breaks = (sample[:, 1:] != sample[:, :-1]) * place
+        runs = place - np.maximum.accumulate(breaks, axis=1)  # how many equal numbers stand before each
+        longest = runs.argmax(axis=1)
+        features = np.arange(len(sample))
+        most, frequent = runs[features, longest].astype(np.int64) + 1, sample[features, longest + 1]
     if most.sum() - zeros.sum() < LEAST_GAIN * sample.size:
         frequent, most = np.zeros_like(frequent), zeros
-    return np.where((most >= LEAST_SHARE * SAMPLED_ROWS) & np.isfinite(frequent), frequent, np.nan)
+    found = (most >= LEAST_SHARE * SAMPLED_ROWS) & np.isfinite(frequent)
+    return np.where(found, frequent, np.nan) if found.any() else None
 
 
 def is_subnormal(transform: Transform) -> bool:

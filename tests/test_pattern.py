@@ -63,7 +63,7 @@ def test_masks_of_rows(density, input_dim, dtype):
     packed[1:18, :input_dim] = X
     masks = np.full((packed.shape[1] // MASK_BITS, 20), 12345, np.uint16)
     for i in range(1, 18):
-        mask_row(packed, i, masks)
+        mask_row(packed, i, masks, i)
     np.testing.assert_array_equal(masks[:, 1:18], masks_of(X)[:, :17])
     assert (masks[:, [0, 18, 19]] == 12345).all()
 
@@ -71,7 +71,7 @@ def test_masks_of_rows(density, input_dim, dtype):
 def test_what_is_not_finite_is_not_zero():
     packed, masks = np.zeros((1, MASK_BITS), np.float32), np.zeros((1, 1), np.uint16)
     packed[0, :6] = np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0
-    mask_row(packed, 0, masks)
+    mask_row(packed, 0, masks, 0)
     assert masks[0, 0] == 0b100111
 
 

@@ -73,11 +73,11 @@ def softmax_regression_batch() -> tuple:
 
 
 def pack(batch, layers, memory):
-    input.read(batch.pixels, 0, BATCH, memory.X[0], own_lists(memory.lists, batch.worker, 0).masks)
+    input.read(batch.pixels, 0, BATCH, memory.X[0], memory.identity, own_lists(memory.lists, batch.worker, 0).masks)
 
 
 def mark(batch, layers, memory):
-    input.read(batch.floats, 0, BATCH, memory.X[0], own_lists(memory.lists, batch.worker, 0).masks)
+    input.read(batch.floats, 0, BATCH, memory.X[0], memory.identity, own_lists(memory.lists, batch.worker, 0).masks)
 
 
 def list_features(batch, layers, memory):
@@ -86,7 +86,7 @@ def list_features(batch, layers, memory):
 
 def forward(batch, layers, memory):
     examples, lists = batch.floats, own_lists(memory.lists, batch.worker, 0)
-    block = input.read(examples, 0, BATCH, memory.X[0], lists.masks[:0])
+    block = input.read(examples, 0, BATCH, memory.X[0], memory.identity, lists.masks[:0])
     ahead = input.ahead_of(examples, BATCH, BATCH, 1, memory.position[0])
     for p in range(layers.first.weights.shape[0]):
         layer.forward(layers.first, Tiles(p, 0, groups_of(BATCH)), block, lists, True, memory.hidden[p], ahead)
@@ -127,7 +127,7 @@ def logits_gradient(batch, layers, memory):
 
 def gradient(batch, layers, memory):
     examples, lists = batch.floats, own_lists(memory.lists, batch.worker, 0)
-    block = input.read(examples, 0, BATCH, memory.X[0], lists.masks[:0])
+    block = input.read(examples, 0, BATCH, memory.X[0], memory.identity, lists.masks[:0])
     ahead = input.ahead_of(examples, BATCH, BATCH, 1, memory.position[0])
     groups = feature_groups(layers.first)
     for p in range(layers.first.weights.shape[0]):

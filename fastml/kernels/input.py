@@ -45,7 +45,8 @@ class Examples(NamedTuple):
 class Block(NamedTuple):
     """The rows that go through a layer together."""
 
-    X: NDArray  # (rows, features) as tiles read them
+    X: NDArray  # (rows or more, features) as tiles read them
+    rows: NDArray[np.int64]  # (rows,): where each row of the block is in X
     labels: NDArray[np.int64]
     offset: NDArray  # (1, features), or (1, 0)
 
@@ -73,29 +74,26 @@ def block_rows(batch: int, input_dim: int, dtype: DTypeLike) -> int:
 
 
 @helper
-def read(examples, start, stop, packed, masks):
+def read(examples, start, stop, packed, identity, masks):
     """Return the block of rows start to stop of the slice, and mark in masks which of its features are not zero.
 
-    Rows are read where they lie if nothing must be converted, transformed or padded and they follow each other.
-    Otherwise they are packed: converted to the dtype of packed, transformed, and padded with zeros. Absent rows, up to
-    whole masks, are marked as zero.
+    Rows are read where they lie if nothing must be converted, transformed or padded. Otherwise they are packed:
+    converted to the dtype of packed, transformed, and padded with zeros; identity (0, 1, 2, ...) says where they are.
+    Absent rows, up to whole masks, are marked as zero.
     """
-    X, dim, rows, gaps = examples.X, examples.input_dim, examples.rows[start:stop], 0
-    for i in range(rows.size):
-        gaps += rows[i] != rows[0] + i
-    same = X.shape[1] == dim * packed.itemsize and dim % MASK_BITS == 0 and examples.transform.is_identity
-    found = packed
-    if same and gaps == 0:
-        found = as_numbers(X[rows[0] : rows[0] + rows.size], packed)
+    X, dim, rows = examples.X, examples.input_dim, examples.rows[start:stop]
+    if X.shape[1] == dim * packed.itemsize and dim % MASK_BITS == 0 and examples.transform.is_identity:
+        found, places = as_numbers(X, packed), rows
         for i in range(rows.size):
-            mask_row(found, i, masks)
+            mask_row(found, rows[i], masks, i)
     else:
+        found, places = packed, identity[: rows.size]
         for i in range(rows.size):
             convert_row(X[rows[i]], (0, dim), examples, packed, i, masks)
     for i in range(rows.size, padded_size(rows.size, MASK_BITS)):
         for c in range(masks.shape[0]):
             masks[c, i] = 0
-    return Block(found, examples.labels[start:stop], examples.transform.offset)
+    return Block(found, places, examples.labels[start:stop], examples.transform.offset)
 
 
 @helper

@@ -102,7 +102,7 @@ def for_sparse_rows(layer: Layer, lists: Lists, memory: NDArray, outputs: NDArra
     X = memory[0].view()
     X.flags.writeable = False
     ahead = Ahead(X.view(np.uint8), np.arange(0), 0, np.arange(0))
-    block = Block(X, np.arange(0), memory[0])
+    block = Block(X, np.arange(0), np.arange(0), memory[0])
     arguments = {"forward": (block, lists, True, outputs, ahead)}
     if update is not None:
         arguments["gradient"] = block, lists, outputs, update, ahead
@@ -121,7 +121,7 @@ def forward(width):
         for j in range(min(block.offset.shape[1], W.shape[0])):
             start = add_outer_columns(start, block.offset, 0, j, W, j, 0)
         for g in range(tiles.first, tiles.last):
-            group, features = to_fixed_tuple(lists.order[g * ROWS :], ROWS), lists.features[g]
+            group, features = rows_of_group(block, lists.order, g), lists.features[g]
             tile = repeat_row(ROWS, start)
             for t in range(lists.feature_counts[g]):
                 j, later = np.intp(features[t]), np.intp(features[t + STEPS_AHEAD])
@@ -161,7 +161,7 @@ def gradient(width):
             for t in range(lists.row_counts[g]):
                 i = np.intp(rows[t])
                 position = prefetch_next(ahead, position)
-                tile = add_outer_columns(tile, block.X, i, g * ROWS, dout, i, 0)
+                tile = add_outer_columns(tile, block.X, block.rows[np.uintp(i)], g * ROWS, dout, i, 0)
             if has_offset:
                 tile = add_row(tile, block.offset, 0, g * ROWS, sums)
             finish_tile(tile, layer, p, g * ROWS, 0, update)
@@ -194,6 +194,13 @@ def prefetch_row(A, i, width):
     """Prefetch row i of a panel."""
     for v in range((len(width) + UNITS - 1) // UNITS):
         prefetch(A, i, v * lanes_of(A))
+
+
+@helper
+def rows_of_group(block, order, g):
+    """Return where the rows of a group are in the X of a block."""
+    i, rows = g * ROWS, block.rows
+    return rows[order[i]], rows[order[i + 1]], rows[order[i + 2]], rows[order[i + 3]]
 
 
 class Dots(NamedTuple):

@@ -38,6 +38,7 @@ class Memory(NamedTuple):
     dlogits: NDArray  # (1, bands, classes, BAND); to judge (workers, ...)
     start: NDArray  # (1, classes): zeros, for the logits contain the bias
     factor: np.floating  # 1: the logits have no factor
+    identity: NDArray[np.int64]  # (rows of a block,): 0, 1, 2, ...
     position: NDArray[np.int64]  # (workers, 16): how far X has been prefetched
     block_rows: int
     team: Team
@@ -52,7 +53,7 @@ def step(batch, weights, memory, verdicts, worker):
     lists, bands, dlogits = pattern.own_lists(memory.lists, worker, 0), memory.bands[0], memory.dlogits[0]
     for start in range(batch.start, batch.stop, size):
         stop = min(start + size, batch.stop)
-        block = input.read(batch.examples, start, stop, memory.X[me], lists.masks)
+        block = input.read(batch.examples, start, stop, memory.X[me], memory.identity, lists.masks)
         steps = pattern.list_features(block.labels, lists) * count // worker.count
         ahead = input.ahead_of(batch.examples, stop, stop + size // 2, steps, memory.position[me])
         for p in range(begin, end):
@@ -80,7 +81,7 @@ def judge(examples, rows, weights, memory, verdicts, worker):
     """Write the verdicts of the model on a block, as one worker."""
     theta, me, bands, (start, stop, following) = weights.theta, worker.number, memory.bands[worker.number], rows
     lists = pattern.own_lists(memory.lists, worker, 0)
-    block = input.read(examples, start, stop, memory.X[me], lists.masks)
+    block = input.read(examples, start, stop, memory.X[me], memory.identity, lists.masks)
     steps = pattern.list_features(block.labels, lists) * theta.weights.shape[0]
     ahead = input.ahead_of(examples, following, following + memory.block_rows, steps, memory.position[me])
     for p in range(theta.weights.shape[0]):
@@ -150,6 +151,7 @@ class ManyClasses(PackedModel):
             dlogits=panels.aligned_zeros((owners, size // BAND, classes, BAND), self.dtype),
             start=np.zeros((1, classes), self.dtype),
             factor=self.dtype.type(1),
+            identity=np.arange(size),
             position=np.zeros((workers, 16), np.int64),
             block_rows=size,
             team=team.team_of(workers),

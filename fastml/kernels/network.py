@@ -59,7 +59,7 @@ def step(batch, layers, memory, verdicts, worker):
     for start in range(batch.start, batch.stop, size):
         at, stop = start - batch.start, min(start + size, batch.stop)
         lists = pattern.own_lists(memory.lists, worker, at // size)
-        block = input.read(batch.examples, start, stop, memory.X[me], lists.masks)
+        block = input.read(batch.examples, start, stop, memory.X[me], memory.identity, lists.masks)
         steps = pattern.list_features(block.labels, lists) * count // worker.count
         ahead = input.ahead_of(batch.examples, stop, after_forward(batch, stop, size), steps, memory.position[me])
         for p in range(begin, end):
@@ -80,7 +80,7 @@ def step(batch, layers, memory, verdicts, worker):
         at, stop = start - batch.start, min(start + size, batch.stop)
         lists, bands = pattern.own_lists(memory.lists, worker, at // size), dlogits[at // BAND :]
         if batch.stop - batch.start > size:  # else the only block is still packed; all are marked
-            block = input.read(batch.examples, start, stop, memory.X[me], lists.masks[:0])
+            block = input.read(batch.examples, start, stop, memory.X[me], memory.identity, lists.masks[:0])
         steps = pattern.list_rows(stop - start, groups, lists, at == 0) * count // worker.count
         soon = before_backward(batch, stop, size)
         ahead = input.ahead_of(batch.examples, soon, stop + size, steps, memory.position[me])
@@ -112,7 +112,7 @@ def judge(examples, rows, layers, memory, verdicts, worker):
     """Write the verdicts of the model on a block, as one worker."""
     first, last, me, (start, stop, following) = layers.first, layers.last, worker.number, rows
     lists, hidden, partial = pattern.own_lists(memory.lists, worker, 0), memory.hidden[me], memory.partial[me]
-    block = input.read(examples, start, stop, memory.X[me], lists.masks)
+    block = input.read(examples, start, stop, memory.X[me], memory.identity, lists.masks)
     steps = pattern.list_features(block.labels, lists) * first.weights.shape[0]
     ahead = input.ahead_of(examples, following, following + memory.block_rows, steps, memory.position[me])
     dots = Dots(hidden, memory.identity[: pattern.groups_of(stop - start) * ROWS], memory.identity[:0], 1)

@@ -85,10 +85,10 @@ def groups_of(rows):
 
 
 @helper
-def mask_row(X, i, masks):
-    """Write which features of row i are not zero to column i of masks."""
+def mask_row(X, row, masks, i):
+    """Write which features of a row of X are not zero to column i of masks."""
     for c in range(masks.shape[0]):
-        masks[c, i] = nonzero_mask(X, i, c * MASK_BITS)
+        masks[c, i] = nonzero_mask(X, row, c * MASK_BITS)
 
 
 @helper
