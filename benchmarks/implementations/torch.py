@@ -1,5 +1,7 @@
 """PyTorch, with gradients by hand and by autograd. OMP_NUM_THREADS sets its number of threads."""
 
+import shutil
+
 import torch
 
 from implementations.base import Implementation
@@ -38,8 +40,9 @@ class ByHand(Torch):
             dlogits.scatter_add_(1, labels[:, None], minus_one[: len(labels)])
             if len(self.weights) == 2:
                 dhidden = (dlogits @ self.weights[1].T).mul_(hidden > 0)
-                self.weights[0].addmm_(rows.T, dhidden, alpha=-rate)
-            self.weights[-1].addmm_(hidden.T, dlogits, alpha=-rate)
+                self.weights[0].add_(rows.T @ dhidden, alpha=-rate)
+            # Not addmm_: it adds each product to the weight, and rounds at the size of the weight each time.
+            self.weights[-1].add_(hidden.T @ dlogits, alpha=-rate)
 
     @torch.no_grad()
     def evaluate(self):
@@ -64,11 +67,23 @@ class Autograd(Torch):
             momentum = {"momentum": 0.9, "nesterov": True} if self.optimizer == "nesterov" else {}
             optimizer = torch.optim.SGD(self.weights, self.lr, **momentum)
         for rows, labels in self.batches():
-            hidden = (rows @ self.weights[0]).relu() if len(self.weights) == 2 else rows
-            loss = torch.nn.functional.cross_entropy(hidden @ self.weights[-1], labels, reduction="sum") / self.batch
+            loss = self.sum_of_losses(rows, labels, *self.weights) / self.batch
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
 
+    @staticmethod
+    def sum_of_losses(rows, labels, *weights):
+        hidden = (rows @ weights[0]).relu() if len(weights) == 2 else rows
+        return torch.nn.functional.cross_entropy(hidden @ weights[-1], labels, reduction="sum")
 
-IMPLEMENTATIONS = [ByHand, Autograd]
+
+class Compiled(Autograd):
+    """Autograd, with the loss and its gradients compiled by torch.compile, which needs a C++ compiler."""
+
+    name = "PyTorch, compiled"
+    sum_of_losses = staticmethod(torch.compile(Autograd.sum_of_losses, dynamic=False))
+
+
+# torch.compile generates C++.
+IMPLEMENTATIONS = [ByHand, Autograd, *([Compiled] if shutil.which("c++") else [])]
