@@ -16,7 +16,7 @@ from fastml.kernels.compile.calls import address_of, call_at
 from fastml.kernels.compile.options import helper, inlined, worker_kernel
 from fastml.kernels.input import Ahead, Block, prefetch_next
 from fastml.kernels.loss import BAND
-from fastml.kernels.panels import CLASSES, MOST_VECTORS, ROWS, Layer, bias_row, without_states
+from fastml.kernels.panels import CLASSES, MOST_VECTORS, ROWS, Layer, bias_row, widths_of, without_states
 from fastml.kernels.pattern import Lists
 from fastml.kernels.simd.tiles import (
     UNITS,
@@ -83,7 +83,7 @@ def with_products(layer: Layer, **arguments: tuple) -> Layer:
 
     The products are given by their names, with what follows the layer and the tiles.
     """
-    products, widths = np.zeros((len(PRODUCTS), len(layer.weights)), np.int64), np.diff(layer.offsets).tolist()
+    products, widths = np.zeros((len(PRODUCTS), len(layer.weights)), np.int64), widths_of(layer.offsets)
     layer = layer._replace(products=products)
     for number, (name, kernels) in enumerate(PRODUCTS.items()):
         if name in arguments:

@@ -67,10 +67,8 @@ padded_size = helper(padded)
 
 def aligned_zeros(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray:
     """Return an array of zeros that begins at a cache line. NumPy alone aligns to 16 bytes."""
-    dtype = np.dtype(dtype)
-    memory = np.zeros(math.prod(shape) * dtype.itemsize + CACHE_LINE, np.uint8)
-    start = -memory.__array_interface__["data"][0] % CACHE_LINE
-    return memory[start : memory.size - CACHE_LINE + start].view(dtype).reshape(shape)
+    memory = np.zeros(math.prod(shape) * np.dtype(dtype).itemsize + CACHE_LINE, np.uint8)
+    return np.ndarray(shape, dtype, memory, -memory.__array_interface__["data"][0] % CACHE_LINE)
 
 
 def panel_offsets(columns: int, dtype: DTypeLike) -> NDArray[np.int64]:
@@ -84,11 +82,16 @@ def panel_offsets(columns: int, dtype: DTypeLike) -> NDArray[np.int64]:
     return np.arange(panels + 1) * units // panels
 
 
+def widths_of(offsets: NDArray[np.int64]) -> list[int]:
+    """Return the units of each panel."""
+    return [end - begin for begin, end in itertools.pairwise(offsets.tolist())]
+
+
 def pack(arrays: Arrays, multiple: int, bias_rows: int = 0) -> Layer:
     """Return a layer in panels: the weights, padded with zeros to a multiple of rows, and behind them the bias rows."""
     W, dtype = arrays.weights, arrays.weights.dtype.newbyteorder("=")
     offsets = panel_offsets(W.shape[1], dtype)
-    width = padded(int(np.diff(offsets).max()), UNITS) // UNITS * lanes(dtype)
+    width = padded(max(widths_of(offsets)), UNITS) // UNITS * lanes(dtype)
     layer = empty_layer((len(offsets) - 1, padded(len(W), multiple) + bias_rows, width), arrays, offsets)
     for columns, packed in panel_copies(layer, arrays, bias_rows):
         packed[...] = columns
