@@ -18,11 +18,8 @@ warmup_time = 0.1
 
 
 @functools.cache
-def repeated(name, arguments):
-    """Return a compiled function that repeats a step of `steps`; it has run once.
-
-    The function `arguments` of `steps` makes what the step takes.
-    """
+def repeating(name):
+    """Return a compiled function of a batch, weights and memory that repeats a step of `steps`."""
     from fastml.kernels.compile.options import OPTIONS
 
     from . import steps
@@ -34,7 +31,15 @@ def repeated(name, arguments):
         for _ in range(REPEATS):
             step(batch, weights, memory)
 
-    run_here = functools.partial(run, *getattr(steps, arguments)())
+    return run
+
+
+@functools.cache
+def repeated(name, arguments):
+    """Return a function that repeats a step of `steps` on what the function `arguments` makes; it has run once."""
+    from . import steps
+
+    run_here = functools.partial(repeating(name), *getattr(steps, arguments)())
     run_here()
     return run_here
 

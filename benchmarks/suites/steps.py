@@ -62,9 +62,9 @@ def after_a_batch(model: Callable, hidden_dim: int) -> tuple:
     return Batch(floats, pixels, update, verdicts, worker), kernels.weights, kernels.memory
 
 
-def network_batch() -> tuple:
+def network_batch(hidden_dim: int = HIDDEN_DIM) -> tuple:
     """Return what the steps of the network take."""
-    return after_a_batch(lambda layers: Network(layers, 1), HIDDEN_DIM)
+    return after_a_batch(lambda layers: Network(layers, 1), hidden_dim)
 
 
 def softmax_regression_batch() -> tuple:
