@@ -1,5 +1,7 @@
 """Train and evaluate softmax regression and a two-layer ReLU network on the CPU, with compiled kernels."""
 
+from typing import TYPE_CHECKING
+
 from fastml import compile_notice  # noqa: F401, it listens from now on
 from fastml.advice import FastmlWarning
 from fastml.datasets import load_mnist, parse_mnist
@@ -37,10 +39,14 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str):
-    """Import `load`, which requires scikit-learn, when it is used first."""
-    if name == "load":
-        from fastml.estimators import load
+if TYPE_CHECKING:
+    from fastml.estimators import load as load
+else:  # otherwise every name would be one of the package for type checkers
 
-        return load
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name):
+        """Import `load`, which requires scikit-learn, when it is used first."""
+        if name == "load":
+            from fastml.estimators import load
+
+            return load
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,9 +2,12 @@
 
 import sys
 import warnings
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fastml.arrays import RowSource
 
 # The largest value of a pixel of one byte, and the smallest that counts as the largest of a set of raw pixels.
 LARGEST_PIXEL, LEAST_LARGEST_PIXEL = 255, 16
@@ -26,7 +29,7 @@ def warn(message: str) -> None:
     warnings.warn(message, FastmlWarning, stacklevel=level)
 
 
-def warn_of_gaps(y: NDArray, num_classes: int, name: str = "y") -> None:
+def warn_of_gaps(y: NDArray[Any], num_classes: int, name: str = "y") -> None:
     """Warn if fewer than half of the classes occur: most likely the labels are no numbers of classes.
 
     Parameters
@@ -47,7 +50,11 @@ def warn_of_gaps(y: NDArray, num_classes: int, name: str = "y") -> None:
 
 
 def scale_of_raw_pixels(
-    X: NDArray, scale: float | NDArray, shift: float | NDArray, name: str = "X", remedy: str = "scale=1/{largest}?"
+    X: RowSource,
+    scale: float | NDArray[Any],
+    shift: float | NDArray[Any],
+    name: str = "X",
+    remedy: str = "scale=1/{largest}?",
 ) -> str | None:
     """Return the advice to scale X, or None if X does not hold raw pixels, or has a scale or a shift."""
     if np.any(np.asarray(scale) != 1) or np.any(np.asarray(shift)) or 0 in X.shape:
@@ -62,7 +69,7 @@ def scale_of_raw_pixels(
     return f"{name} holds values up to {largest}: {remedy.format(largest=largest)}"
 
 
-def warn_of_raw_pixels(loss: float, y: NDArray, advice: str | None, when: str = "the first epoch") -> None:
+def warn_of_raw_pixels(loss: float, y: NDArray[Any], advice: str | None, when: str = "the first epoch") -> None:
     """Warn if a loss is not below that of guessing, and X holds raw pixels.
 
     Parameters

@@ -6,10 +6,11 @@ training is over.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from numpy.typing import NDArray
 
-from fastml import checks
+from fastml import scalars
 from fastml.history import EpochResult, History
 
 Callback = Callable[[History], object]
@@ -55,14 +56,14 @@ class EarlyStopping:
     patience: int = 10
     min_delta: float = 0.0
     restore_best: bool = False
-    best: list[NDArray] = field(default_factory=list, init=False, repr=False, compare=False)
+    best: list[NDArray[Any]] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Check the parameters."""
-        self.monitor = checks.check_choice("monitor", self.monitor, MONITORS)
-        self.patience = checks.check_integer("patience", self.patience, minimum=0)
-        self.min_delta = checks.check_at_least("min_delta", self.min_delta, 0.0)
-        self.restore_best = checks.check_flag("restore_best", self.restore_best)
+        self.monitor = scalars.check_choice("monitor", self.monitor, MONITORS)
+        self.patience = scalars.check_integer("patience", self.patience, minimum=0)
+        self.min_delta = scalars.check_at_least("min_delta", self.min_delta, 0.0)
+        self.restore_best = scalars.check_flag("restore_best", self.restore_best)
 
     def __call__(self, history: History) -> bool:
         """Return whether the training should end; keep a copy of the weights after the best epoch."""

@@ -34,7 +34,7 @@ class RunState:
 
     history: History
     optimizer: Optimizer
-    best: dict[str, NDArray] = field(default_factory=dict)  # copies of the best epoch's arrays, if they are wanted
+    best: dict[str, NDArray[Any]] = field(default_factory=dict)  # copies of the best epoch's arrays, if they are wanted
 
 
 class Checkpoint:
@@ -51,7 +51,7 @@ class Checkpoint:
         The number of training examples, and of examples in a batch. An epoch can be interrupted after whole batches.
     """
 
-    def __init__(self, directory: str | os.PathLike, run: dict[str, Any], num_examples: int, batch: int):
+    def __init__(self, directory: str | os.PathLike[str], run: dict[str, Any], num_examples: int, batch: int):
         self.path = Path(directory, FILE_NAME)
         self.run = run
         self.num_examples, self.batch = num_examples, batch
@@ -120,7 +120,8 @@ class Checkpoint:
         row, seconds, steps = settings["row"], settings["seconds"], settings["steps"]
         if not (is_history(settings["history"]) and self.is_position(row) and isinstance(seconds, float)):
             raise CheckpointError(f"{self.path} holds a history or a position that no run comes to")
-        restored, best = {}, {}
+        restored: dict[str, dict[str, NDArray[Any]]] = {}
+        best: dict[str, NDArray[Any]] = {}
         for name, array in others.items():
             kind, _, of = name.partition(".")
             if kind == "best" and of in named and array.shape == named[of].shape:
@@ -163,11 +164,11 @@ def is_history(rows: object) -> bool:
     )
 
 
-def fingerprint(X: NDArray, y: NDArray, sample_weight: NDArray | None = None) -> str:
+def fingerprint(X: NDArray[Any], y: NDArray[Any], sample_weight: NDArray[Any] | None = None) -> str:
     """Return the shape and dtype of X, with a digest of all labels and weights and of some rows spread over X."""
-    digest = hashlib.sha256(np.ascontiguousarray(y))
+    digest = hashlib.sha256(np.ascontiguousarray(y).data)
     if sample_weight is not None:
-        digest.update(np.ascontiguousarray(sample_weight))
+        digest.update(np.ascontiguousarray(sample_weight).data)
     for row in np.linspace(0, len(X) - 1, min(SAMPLED_ROWS, len(X))).astype(np.int64):
-        digest.update(np.ascontiguousarray(X[row]))
+        digest.update(np.ascontiguousarray(X[row]).data)
     return f"{X.shape[0]} x {X.shape[1]} {X.dtype.str}, digest {digest.hexdigest()[:16]}"

@@ -1,23 +1,20 @@
-"""Checks of the arguments of the public functions, with their error messages.
+"""Checks of the arrays among the arguments of the public functions, with their error messages.
 
 A check returns its argument in the form that the rest of the package uses. No check modifies its argument.
 """
 
-import math
-import numbers
-import operator
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastml import advice
-from fastml.arrays import as_array, check_unmasked, describe
+from fastml import advice, scalars
+from fastml.arrays import RowSource, as_array, check_unmasked, describe
 
-LAST_BATCH = ("nominal", "mean")
 CHUNK_BYTES = 4 << 20
 
 
-def check_features(X: ArrayLike, input_dim: int | None = None, name: str = "X") -> NDArray:
+def check_features(X: ArrayLike, input_dim: int | None = None, name: str = "X") -> NDArray[Any]:
     """Return X as a 2-D array of booleans, integers or floats up to 64 bits, with input_dim columns if it is given."""
     X = as_array(name, X)
     if X.dtype.kind not in "buif" or X.dtype.itemsize > 8:
@@ -29,7 +26,7 @@ def check_features(X: ArrayLike, input_dim: int | None = None, name: str = "X") 
     return X
 
 
-def check_logits(Z: ArrayLike) -> NDArray:
+def check_logits(Z: ArrayLike) -> NDArray[Any]:
     """Return logits as a 2-D array with at least one row and one class."""
     Z = as_array("logits", Z)
     if Z.dtype.kind not in "buif" or Z.dtype.itemsize > 8:
@@ -39,13 +36,13 @@ def check_logits(Z: ArrayLike) -> NDArray:
     return Z
 
 
-def check_examples(X: NDArray, name: str = "X") -> None:
+def check_examples(X: RowSource, name: str = "X") -> None:
     """Reject an X without rows, for functions that return a mean over the rows."""
     if X.shape[0] == 0:
-        raise ValueError(f"{name} must have at least one row, got {describe(X)}")
+        raise ValueError(f"{name} must have at least one row, got an array of shape {X.shape} and dtype {X.dtype}")
 
 
-def check_labels(y: ArrayLike, num_examples: int, num_classes: int | None, name: str = "y") -> NDArray:
+def check_labels(y: ArrayLike, num_examples: int, num_classes: int | None, name: str = "y") -> NDArray[Any]:
     """Return y as a 1-D integer array of num_examples labels, each in [0, num_classes).
 
     Without num_classes, labels are below 2**31 - 1. A column of labels is accepted with a warning.
@@ -70,7 +67,7 @@ def check_labels(y: ArrayLike, num_examples: int, num_classes: int | None, name:
     return y
 
 
-def hint_for_labels(name: str, y: NDArray) -> str:
+def hint_for_labels(name: str, y: NDArray[Any]) -> str:
     """Return what may be done with labels that are no integers, for the end of an error message."""
     if y.dtype.kind in "OSUT":
         return f"; fastml.estimators take labels of any type, np.unique({name}, return_inverse=True)[1] numbers them"
@@ -96,7 +93,7 @@ def check_vector(name: str, values: ArrayLike, size: int, each: str) -> NDArray[
 def check_scale(scale: float | ArrayLike, input_dim: int) -> float | NDArray[np.float64]:
     """Return scale as a float, or as a float64 array of input_dim numbers that are not zero."""
     if np.ndim(scale) == 0:
-        return check_real("scale", scale)
+        return scalars.check_real("scale", scale)
     scale = check_vector("scale", scale, input_dim, "feature")
     if not scale.all():
         raise ValueError(f"scale[{int(np.argmin(scale != 0))}] is 0; a scale for each feature must not be 0")
@@ -105,7 +102,11 @@ def check_scale(scale: float | ArrayLike, input_dim: int) -> float | NDArray[np.
 
 def check_shift(shift: float | ArrayLike, input_dim: int) -> float | NDArray[np.float64]:
     """Return shift as a float, or as a float64 array of input_dim numbers."""
-    return check_real("shift", shift) if np.ndim(shift) == 0 else check_vector("shift", shift, input_dim, "feature")
+    return (
+        scalars.check_real("shift", shift)
+        if np.ndim(shift) == 0
+        else check_vector("shift", shift, input_dim, "feature")
+    )
 
 
 def check_sample_weight(weights: ArrayLike | None, num_examples: int) -> NDArray[np.float64] | None:
@@ -119,7 +120,7 @@ def check_sample_weight(weights: ArrayLike | None, num_examples: int) -> NDArray
     return weights
 
 
-def check_order(order: ArrayLike | None, num_rows: int) -> NDArray | None:
+def check_order(order: ArrayLike | None, num_rows: int) -> NDArray[Any] | None:
     """Return order as a 1-D array of row indices of X, each in [0, num_rows), or None."""
     if order is None:
         return None
@@ -132,7 +133,7 @@ def check_order(order: ArrayLike | None, num_rows: int) -> NDArray | None:
     return order
 
 
-def check_range(name: str, values: NDArray, limit: int, plural: str, reason: str) -> None:
+def check_range(name: str, values: NDArray[Any], limit: int, plural: str, reason: str) -> None:
     """Reject values outside [0, limit); the error names the first such value and the reason.
 
     The minimum and the maximum detect such a value without allocating memory. Only then is its position searched.
@@ -143,7 +144,7 @@ def check_range(name: str, values: NDArray, limit: int, plural: str, reason: str
     raise ValueError(f"{name}[{first}] is {values[first]}; {plural} must lie in [0, {limit}), {reason}")
 
 
-def first_not_finite(dtype: np.dtype, **arrays: NDArray) -> str | None:
+def first_not_finite(dtype: np.dtype[Any], **arrays: NDArray[Any]) -> str | None:
     """Return the name, place and value of the first element of the arrays that is not finite in a dtype, or None.
 
     An array may be a memory map that is larger than memory: a few megabytes are looked through at a time.
@@ -160,7 +161,7 @@ def first_not_finite(dtype: np.dtype, **arrays: NDArray) -> str | None:
     return None
 
 
-def check_images(images: ArrayLike, most_pixels: int) -> NDArray:
+def check_images(images: ArrayLike, most_pixels: int) -> NDArray[Any]:
     """Return images as a 3-D array of uint8 that is not empty, with sides of at most most_pixels."""
     images = as_array("images", images)
     if images.dtype != np.uint8:
@@ -172,7 +173,7 @@ def check_images(images: ArrayLike, most_pixels: int) -> NDArray:
     return images
 
 
-def check_numbers(numbers: ArrayLike) -> NDArray:
+def check_numbers(numbers: ArrayLike) -> NDArray[Any]:
     """Return image numbers as a 1-D integer array, each in [0, 2**63)."""
     numbers = as_array("numbers", numbers)
     if numbers.dtype.kind not in "iu" and numbers.size:
@@ -183,7 +184,7 @@ def check_numbers(numbers: ArrayLike) -> NDArray:
     return numbers
 
 
-def check_out(out: NDArray, shape: tuple[int, ...], **inputs: NDArray) -> None:
+def check_out(out: NDArray[Any], shape: tuple[int, ...], **inputs: NDArray[Any]) -> None:
     """Reject an array that cannot hold images of the given shape, is not writable, or shares memory with an input."""
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out must be a NumPy array, got {type(out).__name__}")
@@ -199,7 +200,7 @@ def check_out(out: NDArray, shape: tuple[int, ...], **inputs: NDArray) -> None:
             raise ValueError(f"out shares memory with {name}; pass a copy of one")
 
 
-def check_weights(**weights: NDArray) -> None:
+def check_weights(**weights: NDArray[Any]) -> None:
     """Reject weights of shapes that cannot be multiplied in order, or that are not all float32 or all float64."""
     outputs, dtype, before = None, None, None
     for name, W in weights.items():
@@ -222,7 +223,7 @@ def check_weights(**weights: NDArray) -> None:
         outputs, dtype, before = W.shape[1], W.dtype, name
 
 
-def check_bias(name: str, b: NDArray, W_name: str, W: NDArray) -> None:
+def check_bias(name: str, b: NDArray[Any], W_name: str, W: NDArray[Any]) -> None:
     """Reject a bias that is not one number of the dtype of the weights for each of their columns."""
     if not isinstance(b, np.ndarray):
         raise TypeError(f"{name} must be None or a NumPy array, got {type(b).__name__}")
@@ -235,7 +236,7 @@ def check_bias(name: str, b: NDArray, W_name: str, W: NDArray) -> None:
         )
 
 
-def check_updatable(inputs: dict[str, NDArray | None], weights: dict[str, NDArray]) -> None:
+def check_updatable(inputs: dict[str, NDArray[Any] | None], weights: dict[str, NDArray[Any]]) -> None:
     """Reject weights that cannot be updated in place: read-only arrays, and arrays with overlapping memory."""
     others = dict(inputs)
     for name, W in weights.items():
@@ -249,7 +250,7 @@ def check_updatable(inputs: dict[str, NDArray | None], weights: dict[str, NDArra
         others[name] = W
 
 
-def overlaps_itself(W: NDArray) -> bool:
+def overlaps_itself(W: NDArray[Any]) -> bool:
     """Return whether two elements of an array may share bytes, as in a broadcast view."""
     reach = W.itemsize
     for stride, length in sorted((abs(stride), length) for stride, length in zip(W.strides, W.shape, strict=True)):
@@ -260,81 +261,10 @@ def overlaps_itself(W: NDArray) -> bool:
     return False
 
 
-def shares_memory(a: NDArray, b: NDArray) -> bool:
+def shares_memory(a: NDArray[Any], b: NDArray[Any]) -> bool:
     """Return whether two arrays share a byte; also return True if the exact check would take too long."""
     try:
-        return np.shares_memory(a, b, max_work=1_000_000)
+        # NumPy's stub knows -1 and 0 alone.
+        return np.shares_memory(a, b, max_work=1_000_000)  # type: ignore[arg-type]
     except np.exceptions.TooHardError:
         return True
-
-
-def check_real(name: str, value: float) -> float:
-    """Return a finite real number as a float."""
-    value = as_scalar(value)
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} must be a real number, got {value!r} of type {type(value).__name__}")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise ValueError(f"{name} must be finite and within the range of float64, got {value!r}")
-    return number
-
-
-def check_at_least(name: str, value: float, minimum: float) -> float:
-    """Return a finite real number of at least minimum as a float."""
-    value = check_real(name, value)
-    if value < minimum:
-        raise ValueError(f"{name} must be at least {minimum:g}, got {value!r}")
-    return value
-
-
-def check_fraction(name: str, value: float) -> float:
-    """Return a real number in [0, 1) as a float."""
-    value = check_real(name, value)
-    if not 0 <= value < 1:
-        raise ValueError(f"{name} must lie in [0, 1), got {value!r}")
-    return value
-
-
-def check_integer(name: str, value: int, minimum: int) -> int:
-    """Return an integer of at least minimum as an int; a float that is a whole number counts as one."""
-    value = as_scalar(value)
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} must be an integer, got {value!r} of type {type(value).__name__}")
-    if not isinstance(value, numbers.Integral):
-        if not math.isfinite(value) or value != int(value):
-            raise ValueError(f"{name} must be an integer, got {value!r}")
-        value = int(value)
-    if value < minimum:
-        raise ValueError(f"{name} must be at least {minimum}, got {value!r}")
-    return operator.index(value)
-
-
-def check_seed(seed: int) -> int:
-    """Return a seed of 64 bits as an int."""
-    seed = check_integer("seed", seed, minimum=0)
-    if seed >= 2**64:
-        raise ValueError(f"seed must be below 2**64, got {seed}")
-    return seed
-
-
-def check_flag(name: str, value: bool) -> bool:
-    """Return True or False, Python's or NumPy's, as a bool."""
-    value = as_scalar(value)
-    if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name} must be True or False, got {value!r} of type {type(value).__name__}")
-    return bool(value)
-
-
-def as_scalar(value: object) -> object:
-    """Return the element of a 0-d array; return any other value unchanged."""
-    return value[()] if isinstance(value, np.ndarray) and value.ndim == 0 else value
-
-
-def check_choice(name: str, value: str, choices: tuple[str, ...]) -> str:
-    """Return value if it is one of choices."""
-    if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
-    return value

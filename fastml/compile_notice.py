@@ -3,7 +3,7 @@
 import contextlib
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from numba import types
@@ -36,12 +36,12 @@ class CompileNotice(event.Listener):
         """Print nothing."""
 
 
-def is_of_fastml(function: Any) -> bool:
+def is_of_fastml(function: Callable[..., Any]) -> bool:
     """Return whether a function belongs to this package."""
     return function.__module__.partition(".")[0] == "fastml"
 
 
-def floats_in(arguments: Iterable[types.Type]) -> Iterable[types.Float]:
+def floats_in(arguments: Iterable[types.Type]) -> Iterator[types.Float]:
     """Yield the floating-point types of arguments, of arrays and of what tuples hold."""
     for argument in arguments:
         if isinstance(argument, types.BaseTuple):

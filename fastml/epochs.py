@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastml import checks
-from fastml.kernels.compile import forks
-from fastml.kernels.loss import empty_verdicts
+from fastml.learner import EpochData, Learner
 from fastml.models import NETWORK, SOFTMAX_REGRESSION, Parameters
 from fastml.optimizers import Optimizer
 from fastml.options import LastBatch, Options, Progress
-from fastml.slices import Rows, slices
-from fastml.transforms import reads_in_place, transform_of
 
 
 def softmax_regression_epoch(
     X: ArrayLike,
     y: ArrayLike,
-    theta: NDArray,
+    theta: NDArray[Any],
     lr: float = 0.1,
     batch: int = 100,
     *,
-    bias: NDArray | None = None,
+    bias: NDArray[Any] | None = None,
     scale: float | ArrayLike = 1.0,
     shift: float | ArrayLike = 0.0,
     order: ArrayLike | None = None,
@@ -115,19 +110,19 @@ def softmax_regression_epoch(
     """
     parameters = Parameters(SOFTMAX_REGRESSION, (theta,), (bias,))
     options = Options(lr, batch, scale, shift, last_batch, l2, optimizer)
-    run_epoch(EpochData(X, y, order, sample_weight), parameters, options, progress)
+    run_epoch(EpochArguments(X, y, order, sample_weight), parameters, options, progress)
 
 
 def nn_epoch(
     X: ArrayLike,
     y: ArrayLike,
-    W1: NDArray,
-    W2: NDArray,
+    W1: NDArray[Any],
+    W2: NDArray[Any],
     lr: float = 0.1,
     batch: int = 100,
     *,
-    b1: NDArray | None = None,
-    b2: NDArray | None = None,
+    b1: NDArray[Any] | None = None,
+    b2: NDArray[Any] | None = None,
     scale: float | ArrayLike = 1.0,
     shift: float | ArrayLike = 0.0,
     order: ArrayLike | None = None,
@@ -190,10 +185,10 @@ def nn_epoch(
     """
     parameters = Parameters(NETWORK, (W1, W2), (b1, b2))
     options = Options(lr, batch, scale, shift, last_batch, l2, optimizer)
-    run_epoch(EpochData(X, y, order, sample_weight), parameters, options, progress)
+    run_epoch(EpochArguments(X, y, order, sample_weight), parameters, options, progress)
 
 
-class EpochData(NamedTuple):
+class EpochArguments(NamedTuple):
     """The arguments of an epoch that have a number for each row of X."""
 
     X: ArrayLike
@@ -213,11 +208,11 @@ class EpochData(NamedTuple):
 
 
 def run_epoch(
-    data: EpochData,
+    arguments: EpochArguments,
     parameters: Parameters,
     options: Options,
     progress: Progress | None,
-    backgrounds: NDArray | None = None,
+    backgrounds: NDArray[Any] | None = None,
 ) -> None:
     """Run one epoch of a model, modifying the parameters and the optimizer's state in place.
 
@@ -225,10 +220,10 @@ def run_epoch(
     left is written back. `backgrounds` are found in X unless they are given: see `fastml.transforms`.
     """
     parameters.check()
-    data = data.checked(parameters)
+    data = arguments.checked(parameters)
     X, order = data.X, data.order
-    options, named = options.checked(X.shape[1]), parameters.named()
-    optimizer = options.optimizer
+    checked, named = options.checked(X.shape[1]), parameters.named()
+    optimizer = checked.optimizer
     optimizer.check_state(named)
     checks.check_updatable(data._asdict(), named | optimizer.named_state())
     if (X.shape[0] if order is None else order.size) == 0:
@@ -236,69 +231,8 @@ def run_epoch(
 
     if backgrounds is None:
         backgrounds = parameters.model.backgrounds_of(X, parameters.num_classes)
-    learner = Learner(data, parameters, options, backgrounds)
+    learner = Learner(data, parameters, checked, backgrounds)
     try:
-        learner.run_pass(order, options.lr, progress)
+        learner.run_pass(order, checked.lr, progress)
     finally:
         learner.unpack()
-
-
-class Learner:
-    """The packed weights of a model, which learn from the rows of a set, pass after pass.
-
-    The arguments are checked already. The caller's arrays, and the state of the optimizer, change in `unpack` alone.
-    """
-
-    def __init__(self, data: EpochData, parameters: Parameters, options: Options, backgrounds: NDArray | None):
-        X, order = data.X, data.order
-        self.data, self.parameters, self.options = data, parameters, options
-        self.threads = forks.available_threads()
-        self.dtype = parameters.weights[0].dtype.newbyteorder("=")
-        self.transform = transform_of(X, options.scale, options.shift, self.dtype, backgrounds)
-        self.batch = min(options.batch, X.shape[0] if order is None else order.size)
-        self.steps = options.optimizer.steps.copy()
-        layers, transforms = parameters.layers(options.optimizer), not reads_in_place(self.transform, X)
-        with forks.parallel_lock:  # may compile
-            self.kernels = parameters.model.kernels(layers, self.threads, transforms)
-            self.kernels.reserve(self.batch, options.update(self.dtype))
-        self.kernels.copies.append((options.optimizer.steps, self.steps))
-
-    def run_pass(self, order: NDArray | None, lr: float, progress: Progress | None) -> tuple[float, float]:
-        """Train on the rows in an order, of as many rows as that of the set, with a step size.
-
-        Return the mean loss and the error of the rows, each with the weights before its step; NaN without progress.
-        """
-        options, num_classes = replace(self.options, lr=lr), self.parameters.num_classes
-        rows = Rows(self.data.X, order, self.kernels, self.transform, options.has_reference)
-        verdicts, losses, wrong = empty_verdicts(0, num_classes, self.dtype), 0.0, 0
-        for start, stop, workers in slices(rows, self.batch, self.threads, 4 * self.parameters.size):
-            examples = rows.take(start, stop, self.data.y, self.data.sample_weight)
-            if progress is not None:
-                verdicts = empty_verdicts(stop - start, num_classes, self.dtype)
-            descent = options.descent(stop - start, self.dtype, self.steps, examples.weights)
-            with forks.parallel_lock:
-                self.kernels.learn(examples, descent, verdicts, workers)
-            if progress is not None:
-                losses += sum_of_losses(verdicts.losses, examples.weights, self.batch)
-                wrong += int(np.count_nonzero(verdicts.predictions != examples.labels))
-                progress(stop, rows.count, losses / stop)
-        return (np.nan, np.nan) if progress is None else (losses / rows.count, wrong / rows.count)
-
-    def unpack(self) -> None:
-        """Write the weights, the biases and the optimizer's state to the caller's arrays, all of them or none."""
-        self.kernels.unpack()
-
-
-def sum_of_losses(losses: NDArray, weights: NDArray, batch: int) -> float:
-    """Return the sum of the losses of whole batches; that of a batch with weights is its rows times its weighted mean.
-
-    Where all weights of a batch are 0, its loss counts as 0.
-    """
-    with np.errstate(over="ignore"):  # a sum beyond the range of float64 is infinity
-        if not weights.size:
-            return float(losses.sum(dtype=np.float64))
-        starts = np.arange(0, losses.size, batch)
-        weighted = np.add.reduceat(losses.astype(np.float64) * weights, starts)
-        sums = np.add.reduceat(weights, starts, dtype=np.float64)
-        means = np.divide(weighted, sums, out=np.zeros(starts.size), where=sums > 0)
-        return float(means @ np.minimum(batch, losses.size - starts))

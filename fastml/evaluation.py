@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -84,17 +87,18 @@ def loss_err(h: ArrayLike, y: ArrayLike) -> tuple[float, float]:
     """
     logits = checks.check_logits(h)
     y = checks.check_labels(y, *logits.shape)
-    dtype = np.float32 if logits.dtype.kind == "f" and logits.dtype.itemsize == 4 else np.float64
+    is_single = logits.dtype.kind == "f" and logits.dtype.itemsize == 4
+    dtype = np.dtype(np.float32 if is_single else np.float64)
     return mean_loss_err(verdicts_on_logits(logits, y, dtype), y)
 
 
 def evaluate(
     X: ArrayLike,
     y: ArrayLike,
-    *weights: NDArray | Weights,
-    bias: NDArray | None = None,
-    b1: NDArray | None = None,
-    b2: NDArray | None = None,
+    *weights: NDArray[Any] | Weights,
+    bias: NDArray[Any] | None = None,
+    b1: NDArray[Any] | None = None,
+    b2: NDArray[Any] | None = None,
     scale: float | ArrayLike = 1.0,
     shift: float | ArrayLike = 0.0,
     progress: Progress | None = None,
@@ -142,10 +146,10 @@ def evaluate(
 
 def predict(
     X: ArrayLike,
-    *weights: NDArray | Weights,
-    bias: NDArray | None = None,
-    b1: NDArray | None = None,
-    b2: NDArray | None = None,
+    *weights: NDArray[Any] | Weights,
+    bias: NDArray[Any] | None = None,
+    b1: NDArray[Any] | None = None,
+    b2: NDArray[Any] | None = None,
     scale: float | ArrayLike = 1.0,
     shift: float | ArrayLike = 0.0,
 ) -> NDArray[np.int64]:
@@ -178,13 +182,13 @@ def predict(
 
 def predict_proba(
     X: ArrayLike,
-    *weights: NDArray | Weights,
-    bias: NDArray | None = None,
-    b1: NDArray | None = None,
-    b2: NDArray | None = None,
+    *weights: NDArray[Any] | Weights,
+    bias: NDArray[Any] | None = None,
+    b1: NDArray[Any] | None = None,
+    b2: NDArray[Any] | None = None,
     scale: float | ArrayLike = 1.0,
     shift: float | ArrayLike = 0.0,
-) -> NDArray:
+) -> NDArray[Any]:
     """Return the softmax of the logits for each row of X.
 
     Parameters
@@ -214,14 +218,14 @@ def predict_proba(
 
 def check_input(
     X: ArrayLike,
-    weights: tuple[NDArray | Weights, ...],
-    biases: dict[str, NDArray | None],
+    weights: tuple[NDArray[Any] | Weights, ...],
+    biases: Mapping[str, NDArray[Any] | None],
     scale: float | ArrayLike,
     shift: float | ArrayLike,
 ) -> ModelInput:
     """Check weights, biases, X, scale and shift; one `Weights` brings its own biases, scale and shift."""
-    if len(weights) == 1 and isinstance(weights[0], Weights):
-        (model,) = weights
+    model = weights[0] if len(weights) == 1 else None
+    if isinstance(model, Weights):
         scale, shift = model.transform_beside(scale, shift)
         weights, biases = tuple(model), model.biases_beside(biases)
     parameters = parameters_of(weights, biases)

@@ -15,7 +15,7 @@ from typing import BinaryIO
 try:
     import fcntl
 except ImportError:  # not on Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]  # mypy knows one type of a name
 
 DISK_FULL = errno.ENOSPC, errno.EDQUOT, errno.EFBIG
 
@@ -24,7 +24,7 @@ Progress = Callable[[int, int], object]
 
 
 @contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[BufferedWriter]:
+def replacing(path: str | os.PathLike[str]) -> Iterator[BufferedWriter]:
     """Open a new file for writing; it replaces `path` when the block ends without an error.
 
     The file is written under a temporary name in the same directory, flushed to the disk and renamed, so `path` holds
@@ -73,7 +73,7 @@ def replacing(path: str | os.PathLike) -> Iterator[BufferedWriter]:
         raise
 
 
-def remove_leftovers(path: str | os.PathLike) -> None:
+def remove_leftovers(path: str | os.PathLike[str]) -> None:
     """Remove the temporary files of `path` that killed processes left; no process may be writing `path` now.
 
     Parameters
@@ -91,7 +91,7 @@ def remove_leftovers(path: str | os.PathLike) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def check_destination(path: str | os.PathLike) -> None:
+def check_destination(path: str | os.PathLike[str]) -> None:
     """Reject a path that cannot be written, before the work that makes its content.
 
     Parameters
@@ -156,7 +156,7 @@ class _LimitedReads:
         return self.file.read(size)
 
 
-def lock(descriptor: int, path: str | os.PathLike) -> None:
+def lock(descriptor: int, path: str | os.PathLike[str]) -> None:
     """Lock an open file or directory against other processes until it is closed.
 
     On systems without `fcntl`, such as Windows, nothing is locked.
@@ -181,7 +181,7 @@ def lock(descriptor: int, path: str | os.PathLike) -> None:
 
 
 @contextmanager
-def locked_directory(directory: str | os.PathLike) -> Iterator[None]:
+def locked_directory(directory: str | os.PathLike[str]) -> Iterator[None]:
     """Hold the `lock` of a directory while the block runs.
 
     Parameters

@@ -137,7 +137,7 @@ class History(Sequence[EpochResult]):
 
         return plot_history(self, axes)
 
-    def save(self, path: str | os.PathLike) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Save the weights, and the table as their settings: ``load_weights(path)`` returns both.
 
         Parameters

@@ -1,9 +1,12 @@
 """Memory maps: find the map that holds an array, and ask the operating system to read the next rows in advance."""
 
 import mmap
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fastml.arrays import RowSource
 
 # Bytes of one `madvise` call. For one call, Linux reads at most as much as its read-ahead setting, by default 128 KiB.
 PIECE_BYTES = 1 << 17
@@ -12,11 +15,13 @@ CHUNK_BYTES = 16 << 20
 # A chunk is not requested if the pieces that hold its rows have more than this many times its bytes: requests for rows
 # that are scattered over the file would read most of the file.
 MOST_SCATTERED = 4
+# The place of a byte of X, or of several.
+Position = TypeVar("Position", int, NDArray[np.int64])
 
 
-def mapping_of(array: NDArray) -> mmap.mmap | None:
+def mapping_of(array: RowSource) -> mmap.mmap | None:
     """Return the memory map that holds the data of an array; None for an array in ordinary memory."""
-    owner = array
+    owner: object = array
     while isinstance(owner, np.ndarray | memoryview):
         owner = owner.base if isinstance(owner, np.ndarray) else owner.obj
     return owner if isinstance(owner, mmap.mmap) else None
@@ -30,9 +35,11 @@ class ReadAhead:
     instead of both together.
     """
 
-    def __init__(self, X: NDArray, order: NDArray | None):
-        is_array = isinstance(X, np.ndarray) and X.flags.c_contiguous and X.size
-        self.mapping = mapping_of(X) if is_array and hasattr(mmap.mmap, "madvise") else None
+    def __init__(self, X: RowSource, order: NDArray[Any] | None):
+        self.mapping: mmap.mmap | None = None
+        if not isinstance(X, np.ndarray) or not X.flags.c_contiguous or not X.size or not hasattr(mmap.mmap, "madvise"):
+            return
+        self.mapping = mapping_of(X)
         if self.mapping is None:
             return
         self.order = order
@@ -40,6 +47,7 @@ class ReadAhead:
         self.row_bytes = X.shape[1] * X.itemsize
         self.offset = X.ctypes.data - np.frombuffer(self.mapping, np.uint8).ctypes.data
         self.chunk = max(1, CHUNK_BYTES // self.row_bytes)
+        self.pieces_of_file = len(self.mapping) // PIECE_BYTES + 1
         self.asked = 0
 
     def ask(self, start: int, stop: int) -> None:
@@ -61,11 +69,11 @@ class ReadAhead:
         begins = self.order[start:stop].astype(np.int64) * self.row_bytes
         ends = self.piece(begins + self.row_bytes - 1)
         # Flags are faster than np.unique, and the kernels wait for the result.
-        wanted = np.zeros(len(self.mapping) // PIECE_BYTES + 1, bool)
+        wanted = np.zeros(self.pieces_of_file, bool)
         for following in range(self.row_bytes // PIECE_BYTES + 2):
             wanted[np.minimum(self.piece(begins) + following, ends)] = True
         return np.flatnonzero(wanted)
 
-    def piece(self, position):
+    def piece(self, position: Position) -> Position:
         """Return the number of the piece that holds a byte of X."""
         return (self.offset + position) // PIECE_BYTES

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastml import checks
+from fastml.arrays import RowSource
 from fastml.kernels.batches import Descent
 from fastml.kernels.input import Examples
 from fastml.kernels.loss import MANY_CLASSES, Verdicts
@@ -26,10 +27,11 @@ class Kernels(Protocol):
     The weights stay packed while an epoch or an evaluation runs. `unpack` writes them back.
     """
 
-    dtype: np.dtype
+    dtype: np.dtype[Any]
     column_multiple: int  # X is padded with zeros to a multiple of this many columns
+    copies: list[tuple[NDArray[Any], NDArray[Any]]]  # of the caller's arrays, and what `unpack` writes there
 
-    def as_read(self, X: NDArray) -> NDArray:
+    def as_read(self, X: NDArray[Any]) -> NDArray[Any]:
         """Return X in the form that the kernels read."""
 
     def reserve(self, batch: int, update: Update | None) -> None:
@@ -60,7 +62,7 @@ class Model:
     bias_names: tuple[str, ...]
     kernels: Callable[[tuple[Arrays, ...], int, bool], Kernels]
 
-    def backgrounds_of(self, X: NDArray, num_classes: int) -> NDArray | None:
+    def backgrounds_of(self, X: RowSource, num_classes: int) -> NDArray[Any] | None:
         """Return the backgrounds of the features of X, none where the kernels leave out no zeros."""
         return backgrounds_of(X) if self is NETWORK or num_classes >= MANY_CLASSES else None
 
@@ -70,20 +72,20 @@ class Parameters:
     """The weights of a model, and a bias or None for each of them: the caller's arrays."""
 
     model: Model
-    weights: tuple[NDArray, ...]
-    biases: tuple[NDArray | None, ...]
+    weights: tuple[NDArray[Any], ...]
+    biases: tuple[NDArray[Any] | None, ...]
 
     @property
     def num_classes(self) -> int:
         """The number of outputs of the last layer."""
-        return self.weights[-1].shape[1]
+        return int(self.weights[-1].shape[1])
 
     @property
     def size(self) -> int:
         """The number of weights."""
         return sum(W.size for W in self.weights)
 
-    def named(self) -> dict[str, NDArray]:
+    def named(self) -> dict[str, NDArray[Any]]:
         """Return the weights, and the biases that there are, by their names."""
         names, arrays = self.model.weight_names + self.model.bias_names, self.weights + self.biases
         return {name: array for name, array in zip(names, arrays, strict=True) if array is not None}
@@ -111,14 +113,16 @@ class Parameters:
 
 def softmax_regression_kernels(layers: tuple[Arrays, ...], workers: int, transforms: bool) -> Kernels:
     """Return the kernels of softmax regression that suit the number of classes."""
-    if layers[0].weights.shape[1] >= MANY_CLASSES:
-        return ManyClasses(layers, workers)
-    return SoftmaxRegression(layers, workers, transforms)
+    (arrays,) = layers
+    if arrays.weights.shape[1] >= MANY_CLASSES:
+        return ManyClasses((arrays,), workers)
+    return SoftmaxRegression((arrays,), workers, transforms)
 
 
 def network_kernels(layers: tuple[Arrays, ...], workers: int, transforms: bool) -> Kernels:
     """Return the kernels of the network, which transform X wherever they must."""
-    return Network(layers, workers)
+    first, last = layers
+    return Network((first, last), workers)
 
 
 SOFTMAX_REGRESSION = Model("softmax", ("theta",), ("bias",), softmax_regression_kernels)

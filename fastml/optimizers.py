@@ -5,12 +5,13 @@ An optimizer holds its state beside the caller's weights. Its formula is a rule 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastml import checks
+from fastml import scalars
+from fastml.arrays import describe
 from fastml.kernels.update import AdamW as AdamWRule
 from fastml.kernels.update import Momentum as MomentumRule
 from fastml.kernels.update import Rule, Sgd
@@ -30,13 +31,13 @@ class Optimizer:
 
     rule: ClassVar[type[Rule]]
     state_names: ClassVar[tuple[str, ...]] = ()
-    state: dict[str, dict[str, NDArray]] = field(default_factory=dict, repr=False, compare=False)
+    state: dict[str, dict[str, NDArray[Any]]] = field(default_factory=dict, repr=False, compare=False)
     steps: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64), repr=False, compare=False)
 
     def check(self) -> None:
         """Reject settings out of their range; a TypeError or ValueError names the setting."""
 
-    def check_state(self, arrays: Mapping[str, NDArray]) -> None:
+    def check_state(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Reject a state that does not belong to weights and biases of these names, shapes and dtypes."""
         for name, state in self.state.items():
             if name not in arrays:
@@ -46,12 +47,12 @@ class Optimizer:
             W = arrays[name]
             for key, array in state.items():
                 if not isinstance(array, np.ndarray) or (array.shape, array.dtype) != (W.shape, W.dtype):
-                    found = checks.describe(array) if isinstance(array, np.ndarray) else type(array).__name__
+                    found = describe(array) if isinstance(array, np.ndarray) else type(array).__name__
                     raise ValueError(
-                        f"optimizer.state[{name!r}][{key!r}] must be as {name}, {checks.describe(W)}, got {found}"
+                        f"optimizer.state[{name!r}][{key!r}] must be as {name}, {describe(W)}, got {found}"
                     )
 
-    def named_state(self) -> dict[str, NDArray]:
+    def named_state(self) -> dict[str, NDArray[Any]]:
         """Return the arrays of the state by their names in error messages."""
         return {
             f"optimizer.state[{name!r}][{key!r}]": array
@@ -59,7 +60,7 @@ class Optimizer:
             for key, array in state.items()
         }
 
-    def states_of(self, name: str, W: NDArray) -> tuple[NDArray, ...]:
+    def states_of(self, name: str, W: NDArray[Any]) -> tuple[NDArray[Any], ...]:
         """Return the arrays of the state of W; they are zero before the first step."""
         if name not in self.state:
             self.state[name] = {key: np.zeros(W.shape, W.dtype) for key in self.state_names}
@@ -127,8 +128,8 @@ class Momentum(Optimizer):
 
     def check(self) -> None:
         """Reject a momentum outside [0, 1)."""
-        self.momentum = checks.check_fraction("momentum", self.momentum)
-        self.nesterov = checks.check_flag("nesterov", self.nesterov)
+        self.momentum = scalars.check_fraction("momentum", self.momentum)
+        self.nesterov = scalars.check_flag("nesterov", self.nesterov)
 
     def numbers(self, lr: float, divisors: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
         """Return rate, momentum, and the factors of velocity and step of each batch."""
@@ -182,10 +183,10 @@ class AdamW(Optimizer):
 
     def check(self) -> None:
         """Reject settings out of their range."""
-        self.beta1 = checks.check_fraction("beta1", self.beta1)
-        self.beta2 = checks.check_fraction("beta2", self.beta2)
-        self.epsilon = checks.check_at_least("epsilon", self.epsilon, float(np.finfo(np.float32).smallest_normal))
-        self.decay = checks.check_at_least("decay", self.decay, 0.0)
+        self.beta1 = scalars.check_fraction("beta1", self.beta1)
+        self.beta2 = scalars.check_fraction("beta2", self.beta2)
+        self.epsilon = scalars.check_at_least("epsilon", self.epsilon, float(np.finfo(np.float32).smallest_normal))
+        self.decay = scalars.check_at_least("decay", self.decay, 0.0)
 
     def numbers(self, lr: float, divisors: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
         """Return the numbers of `fastml.kernels.update.AdamW` for each batch."""

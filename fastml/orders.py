@@ -3,13 +3,14 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from fastml.arrays import RowSource
 from fastml.mapping import mapping_of
 
 # For a mapped file: the rows of a block are read together, and the rows of a window are shuffled together.
 BLOCK_BYTES, WINDOW_BYTES = 1 << 20, 16 << 20
 
 
-def epoch_order(X: NDArray, seed: int, epoch: int, shard: int = 0) -> NDArray[np.integer]:
+def epoch_order(X: RowSource, seed: int, epoch: int, shard: int = 0) -> NDArray[np.integer]:
     """Return the order of an epoch: a permutation drawn only from the seed and the numbers of the epoch and the shard.
 
     If X is in ordinary memory, all rows are shuffled together. If X is a mapped file, blocks of 1 MB are shuffled, and
@@ -41,9 +42,9 @@ def epoch_order(X: NDArray, seed: int, epoch: int, shard: int = 0) -> NDArray[np
     """
     # The first shard has the order that a set without shards has.
     random = np.random.default_rng([seed, epoch, shard] if shard else [seed, epoch])
-    num_rows, row_bytes = X.shape[0], max(1, X.shape[1] * X.itemsize)
+    num_rows, row_bytes = X.shape[0], max(1, X.shape[1] * X.dtype.itemsize)
     # int32 takes half the memory of int64, for the whole epoch: 32 MB for 8 million rows.
-    dtype = np.int32 if num_rows <= np.iinfo(np.int32).max else np.int64
+    dtype: np.dtype[np.integer] = np.dtype(np.int32 if num_rows <= np.iinfo(np.int32).max else np.int64)
     order = np.arange(num_rows, dtype=dtype)
     if mapping_of(X) is None:
         random.shuffle(order)

@@ -4,16 +4,19 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastml import advice, checks
+from fastml import advice, checks, scalars
+from fastml.arrays import RowSource
 from fastml.datasets.kernels.deformation import MOST_PIXELS
 from fastml.models import Model
-from fastml.runs import LabelledSet, Settings, held_out
+from fastml.options import Options
+from fastml.runs import held_out
 from fastml.schedules import check_schedule
+from fastml.settings import CheckedSettings, LabelledSet, Settings
 from fastml.weights import Weights
 
 # Rows whose mean and deviation are computed at a time: 13 MB of MNIST in float64.
@@ -39,35 +42,39 @@ class TrainingData(NamedTuple):
 class StartWeights(NamedTuple):
     """The arguments of a training function that say which weights the run begins with."""
 
-    weights: Sequence[NDArray] | None
+    weights: Sequence[NDArray[Any]] | None
     bias: bool
     hidden_dim: int | None = None  # None for a model without hidden units
 
 
 def prepare(
-    model: Model, data: TrainingData, start: StartWeights, settings: Settings
-) -> tuple[LabelledSet, LabelledSet | None, Weights, Settings]:
+    model: Model, data: TrainingData, start: StartWeights, settings: Settings[Options]
+) -> tuple[LabelledSet, LabelledSet | None, Weights, CheckedSettings]:
     """Check the arguments of a training function; return both sets, the weights to begin with, and the settings."""
     given = check_start(start.weights, model)
     train_set, test_set, num_classes = check_sets(data, given)
-    settings = transform_of_start(given, check_settings(settings, train_set.X))
-    if checks.check_flag("standardize", data.standardize):
-        settings = standardized(settings, train_set.X)
+    checked = transform_of_start(given, check_settings(settings, train_set.X))
+    if scalars.check_flag("standardize", data.standardize):
+        checked = standardized(checked, train_set.X)
     weighting = weights_of_examples(data.sample_weight, data.class_weight, train_set.y, num_classes)
-    weights = first_weights(model, start._replace(weights=given), (train_set.X.shape[1], num_classes), settings)
-    return train_set._replace(sample_weight=weighting), test_set, weights, settings
+    weights = first_weights(given, start, model, (train_set.X.shape[1], num_classes), checked)
+    return train_set._replace(sample_weight=weighting), test_set, weights, checked
 
 
-def first_weights(model: Model, start: StartWeights, sizes: tuple[int, int], settings: Settings) -> Weights:
+def first_weights(
+    given: Weights | None, start: StartWeights, model: Model, sizes: tuple[int, int], settings: CheckedSettings
+) -> Weights:
     """Return the weights that a run begins with, where there are sizes = (input_dim, num_classes).
 
-    They are the checked weights of start, or initial weights; their biases are added if they are wanted and missing.
+    They are copies of the given weights, or initial weights; their biases are added if they are wanted and missing.
     """
-    weights, biases = start.weights, {} if start.weights is None else start.weights.biases
-    if weights is None:
-        hidden = () if start.hidden_dim is None else (checks.check_integer("hidden_dim", start.hidden_dim, minimum=1),)
-        weights = initial_weights((sizes[0], *hidden, sizes[1]), settings.seed)
-    if checks.check_flag("bias", start.bias):
+    weights: Sequence[NDArray[Any]]
+    if given is not None:
+        weights, biases = given, given.biases
+    else:
+        hidden = () if start.hidden_dim is None else (scalars.check_integer("hidden_dim", start.hidden_dim, minimum=1),)
+        weights, biases = initial_weights((sizes[0], *hidden, sizes[1]), settings.seed), {}
+    if scalars.check_flag("bias", start.bias):
         zeros = {name: np.zeros(W.shape[1], W.dtype) for name, W in zip(model.bias_names, weights, strict=True)}
         biases = zeros | biases
     return Weights(weights, biases, settings.options.scale, settings.options.shift)
@@ -92,46 +99,46 @@ def check_test_set(
     if (X_te is None) != (y_te is None):
         given, missing = ("y_te", "X_te") if X_te is None else ("X_te", "y_te")
         raise TypeError(f"{given} is given without {missing}; pass both, or neither for no test set")
-    if X_te is None:
+    if X_te is None or y_te is None:
         return None
     X = checks.check_features(X_te, input_dim, name="X_te")
     checks.check_examples(X, name="X_te")
     return LabelledSet(X, checks.check_labels(y_te, X.shape[0], num_classes, name="y_te"))
 
 
-def check_settings(settings: Settings, X: NDArray) -> Settings:
+def check_settings(settings: Settings[Options], X: NDArray[Any]) -> CheckedSettings:
     """Check the settings of a run on X."""
     options = settings.options.checked(X.shape[1])
-    seed = checks.check_integer("seed", settings.seed, minimum=0)
+    seed = scalars.check_integer("seed", settings.seed, minimum=0)
     if seed >= 2**32:
         raise ValueError(f"seed must be below 2**32, got {seed}")
-    fraction = checks.check_fraction("validation_fraction", settings.validation_fraction)
+    fraction = scalars.check_fraction("validation_fraction", settings.validation_fraction)
     if fraction and len(X) < 2:
         raise ValueError("validation_fraction needs at least two rows of X_tr")
     patience = settings.patience
     if patience is not None:
-        patience = checks.check_integer("patience", patience, minimum=0)
-    restore_best = checks.check_flag("restore_best", settings.restore_best)
+        patience = scalars.check_integer("patience", patience, minimum=0)
+    restore_best = scalars.check_flag("restore_best", settings.restore_best)
     if not fraction and (patience is not None or restore_best):
         raise ValueError("patience and restore_best need validation_fraction, the part of X_tr to hold out")
     return Settings(
-        epochs=checks.check_integer("epochs", settings.epochs, minimum=0),
+        epochs=scalars.check_integer("epochs", settings.epochs, minimum=0),
         options=options,
-        shuffle=checks.check_flag("shuffle", settings.shuffle),
+        shuffle=scalars.check_flag("shuffle", settings.shuffle),
         seed=seed,
         schedule=check_schedule(settings.schedule),
-        warmup_epochs=checks.check_integer("warmup_epochs", settings.warmup_epochs, minimum=0),
+        warmup_epochs=scalars.check_integer("warmup_epochs", settings.warmup_epochs, minimum=0),
         deform=None if settings.deform is None else check_image_shape(settings.deform, X),
         validation_fraction=fraction,
         patience=patience,
-        min_delta=checks.check_at_least("min_delta", settings.min_delta, 0.0),
+        min_delta=scalars.check_at_least("min_delta", settings.min_delta, 0.0),
         restore_best=restore_best,
     )
 
 
-def check_image_shape(deform: Sequence[int], X: NDArray) -> list[int]:
+def check_image_shape(deform: Sequence[int], X: NDArray[Any]) -> list[int]:
     """Return the rows and columns of the images in X; reject images that `fastml.datasets.deform` does not accept."""
-    shape = [checks.check_integer("each of deform", side, minimum=1) for side in deform]
+    shape = [scalars.check_integer("each of deform", side, minimum=1) for side in deform]
     if len(shape) != 2 or math.prod(shape) != X.shape[1]:
         raise ValueError(f"deform must be rows and columns of images of {X.shape[1]} pixels, got {tuple(deform)}")
     if X.dtype != np.uint8:
@@ -141,29 +148,31 @@ def check_image_shape(deform: Sequence[int], X: NDArray) -> list[int]:
 
 
 def weights_of_examples(
-    sample_weight: ArrayLike | None, class_weight: ClassWeight | None, y: NDArray, num_classes: int
+    sample_weight: ArrayLike | None, class_weight: ClassWeight | None, y: NDArray[Any], num_classes: int
 ) -> NDArray[np.float64] | None:
     """Return the weight of each example, the product of its own weight and that of its class, or None for all 1."""
     weights = checks.check_sample_weight(sample_weight, y.size)
+    of_class: NDArray[np.float64]
     if class_weight is None:
         return weights
     if isinstance(class_weight, str):
-        checks.check_choice("class_weight", class_weight, ("balanced",))
+        scalars.check_choice("class_weight", class_weight, ("balanced",))
         counts = np.bincount(y, minlength=num_classes)
         of_class = y.size / (np.count_nonzero(counts) * np.maximum(counts, 1))
     elif isinstance(class_weight, Mapping):
         of_class = np.ones(num_classes)
         for label, weight in class_weight.items():
-            label = checks.check_integer("each label of class_weight", label, minimum=0)
+            label = scalars.check_integer("each label of class_weight", label, minimum=0)
             if label >= num_classes:
                 raise ValueError(f"class_weight has label {label}; there are {num_classes} classes")
-            of_class[label] = checks.check_at_least(f"class_weight[{label}]", weight, 0.0)
+            of_class[label] = scalars.check_at_least(f"class_weight[{label}]", weight, 0.0)
     else:
         raise TypeError(f"class_weight must be None, 'balanced' or a dict of labels, got {type(class_weight).__name__}")
-    return of_class[y] if weights is None else weights * of_class[y]
+    of_rows: NDArray[np.float64] = of_class[y]
+    return of_rows if weights is None else weights * of_rows
 
 
-def check_start(weights: Sequence[NDArray] | None, model: Model) -> Weights | None:
+def check_start(weights: Sequence[NDArray[Any]] | None, model: Model) -> Weights | None:
     """Return a copy of the weights to go on from, or None; reject those of another model."""
     if weights is None:
         return None
@@ -175,7 +184,7 @@ def check_start(weights: Sequence[NDArray] | None, model: Model) -> Weights | No
     return Weights(copies, biases, given.scale, given.shift)
 
 
-def transform_of_start(start: Weights | None, settings: Settings) -> Settings:
+def transform_of_start(start: Weights | None, settings: CheckedSettings) -> CheckedSettings:
     """Return settings with the scale and the shift of the weights to go on from; reject others beside them."""
     if start is None:
         return settings
@@ -183,7 +192,7 @@ def transform_of_start(start: Weights | None, settings: Settings) -> Settings:
     return settings._replace(options=replace(settings.options, scale=scale, shift=shift))
 
 
-def standardized(settings: Settings, X: NDArray) -> Settings:
+def standardized(settings: CheckedSettings, X: NDArray[Any]) -> CheckedSettings:
     """Return settings with the deviation of the rows to train on as scale, and their mean as shift."""
     options = settings.options
     if np.any(np.asarray(options.scale) != 1) or np.any(np.asarray(options.shift)):
@@ -193,7 +202,9 @@ def standardized(settings: Settings, X: NDArray) -> Settings:
     return settings._replace(options=replace(options, scale=1 / deviation, shift=mean))
 
 
-def mean_and_deviation(X: NDArray, rows: NDArray | None = None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def mean_and_deviation(
+    X: RowSource, rows: NDArray[Any] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the mean and the standard deviation of each feature, of all rows or some; 1 for a constant feature.
 
     The rows go by once. Chan, Golub and LeVeque, *Updating formulae and a pairwise algorithm for computing sample
@@ -217,7 +228,7 @@ def mean_and_deviation(X: NDArray, rows: NDArray | None = None) -> tuple[NDArray
     return mean, np.where(constant, 1.0, deviation)
 
 
-def initial_weights(shape: tuple[int, ...], seed: int) -> list[NDArray]:
+def initial_weights(shape: tuple[int, ...], seed: int) -> list[NDArray[Any]]:
     """Return hw0's start weights in float32, for layers of (inputs, ..., outputs) of shape: zeros for one layer.
 
     Those of the network are standard normal numbers over the square root of a layer's outputs.

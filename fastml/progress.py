@@ -1,15 +1,23 @@
 """A progress bar for work that takes longer than half a second; requires tqdm."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 # Shorter work gets no progress bar, which would only flicker.
 BAR_DELAY_SECONDS = 0.5
 
 
+class ShowProgress(Protocol):
+    """Shows how much of some work is done, and the loss of training."""
+
+    def __call__(self, done: int, total: int, loss: float | None = None) -> None:
+        """Show that so much of the total is done."""
+
+
 @contextmanager
-def progress_bar(unit: str = " examples", shown: bool = True) -> Iterator[Callable[..., None] | None]:
+def progress_bar(unit: str = " examples", shown: bool = True) -> Iterator[ShowProgress | None]:
     """Yield a `progress` callback that shows a bar for each epoch or file, on stderr or in a notebook.
 
     Yield None if nobody would see a bar, if `shown` is false, or if tqdm is not installed.

@@ -12,11 +12,13 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import llvmlite
 import numba
 import numpy as np
 from numba.core.registry import cpu_target
+from numpy.typing import NDArray
 
 from fastml.kernels.compile import forks
 from fastml.kernels.compile.options import parallel_kernel
@@ -37,7 +39,7 @@ ROWS, VECTORS = (4, 4) if REGISTERS >= 32 else (2, 4)
 
 
 @parallel_kernel
-def multiply_add(steps, x, w, out, workers):
+def multiply_add(steps: int, x: NDArray[Any], w: NDArray[Any], out: NDArray[Any], workers: int) -> None:
     """Write the sum of steps outer products of x (ROWS, 1) and w (1, VECTORS vectors) to out, ROWS rows a worker.
 
     x and w stay in registers as well, so that multiply-adds alone are measured.
@@ -50,7 +52,7 @@ def multiply_add(steps, x, w, out, workers):
 
 
 @parallel_kernel
-def read(A, ones, out, workers):
+def read(A: NDArray[Any], ones: NDArray[Any], out: NDArray[Any], workers: int) -> None:
     """Write the sums of the vectors of each worker's rows of A to out, ROWS rows of one vector a worker.
 
     A has a multiple of ROWS rows, and ROWS of them are read at a time.

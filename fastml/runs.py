@@ -4,10 +4,10 @@ import copy
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +16,15 @@ from fastml import advice, callbacks, checks
 from fastml.callbacks import Callback
 from fastml.checkpoints import Checkpoint, CheckpointError, RunState, fingerprint
 from fastml.datasets import deform
-from fastml.epochs import EpochData, run_epoch
+from fastml.epochs import EpochArguments, run_epoch
 from fastml.history import EpochResult, History, table_head
 from fastml.kernels.compile import forks
 from fastml.mapping import mapping_of
 from fastml.models import Parameters
-from fastml.options import Options, Progress
+from fastml.options import Progress
 from fastml.orders import epoch_order
-from fastml.schedules import Schedule, scheduled_lr
+from fastml.schedules import scheduled_lr
+from fastml.settings import CheckedSettings, LabelledSet, describe
 from fastml.verdicts import ModelInput, loss_err_of_model
 from fastml.weights import Weights
 
@@ -35,49 +36,8 @@ DEFORMED_ROWS = 8192
 VALIDATION_SEED = 2**40
 
 
-class LabelledSet(NamedTuple):
-    """Examples, their labels, and their weights if they have any."""
-
-    X: NDArray
-    y: NDArray
-    sample_weight: NDArray | None = None
-
-
-class Settings(NamedTuple):
-    """Checked settings. With the sets and the initial weights, they determine the result of a run bit for bit."""
-
-    epochs: int
-    options: Options
-    shuffle: bool
-    seed: int
-    schedule: Schedule
-    warmup_epochs: int
-    deform: Sequence[int] | None
-    validation_fraction: float
-    patience: int | None
-    min_delta: float
-    restore_best: bool
-
-    def describe(self) -> dict[str, object]:
-        """Return the settings that a resumed run must share with the run that saved the checkpoint."""
-        options, schedule = self.options, self.schedule
-        if callable(schedule):
-            schedule = f"function {getattr(schedule, '__qualname__', type(schedule).__qualname__)}"
-        # A resumed run may have more epochs, unless the schedule depends on their number.
-        if schedule != "constant":
-            schedule += f" over {self.epochs} epochs"
-        return {
-            "lr": options.lr,
-            "batch": options.batch,
-            "scale": digest_of(options.scale),
-            "shift": digest_of(options.shift),
-            "last_batch": options.last_batch,
-            "l2": options.l2,
-            "optimizer": repr(options.optimizer),
-            "seed": self.seed,
-            "schedule": schedule,
-            "warmup_epochs": self.warmup_epochs,
-        }
+# A mean loss and an error, or None for both without a set.
+LossErr: TypeAlias = tuple[float | None, float | None]
 
 
 class CheckpointDue(Exception):
@@ -96,7 +56,7 @@ class Run:
         train_set: LabelledSet,
         test_set: LabelledSet | None,
         weights: Weights,
-        settings: Settings,
+        settings: CheckedSettings,
         progress: Progress | None,
     ):
         forks.check_not_compiling()
@@ -118,7 +78,7 @@ class Run:
         self.saved_at = time.monotonic()
 
     @contextmanager
-    def kept_in(self, directory: str | os.PathLike, resume: bool) -> Iterator[None]:
+    def kept_in(self, directory: str | os.PathLike[str], resume: bool) -> Iterator[None]:
         """Save the state in a directory while the block runs; with resume, first load what is saved there already."""
         self.checkpoint = Checkpoint(directory, self.describe(), self.num_examples, self.settings.options.batch)
         with self.checkpoint.held():
@@ -135,16 +95,15 @@ class Run:
 
     def describe(self) -> dict[str, object]:
         """Return the properties that a resumed run must share with the run that saved the checkpoint."""
-        settings, shuffle = self.settings, self.settings.shuffle
-        if shuffle:
-            shuffle = "rows" if mapping_of(self.train_set.X) is None else "blocks of a mapped file"
+        settings = self.settings
+        shuffled = "rows" if mapping_of(self.train_set.X) is None else "blocks of a mapped file"
         return {
             "weights of shapes": [list(W.shape) for W in self.parameters.named().values()],
             "biases": list(self.history.weights.biases),
             "training set": fingerprint(*self.train_set),
             "test set": None if self.test_set is None else fingerprint(*self.test_set),
-            **settings.describe(),
-            "shuffle": shuffle,
+            **describe(settings),
+            "shuffle": settings.shuffle and shuffled,
             "deform": settings.deform,
             "validation_fraction": settings.validation_fraction,
             "restore_best": settings.restore_best,
@@ -199,7 +158,7 @@ class Run:
             order = np.zeros(1, np.int64)
         copies = Parameters(parameters.model, *copy.deepcopy((parameters.weights, parameters.biases)))
         options = replace(settings.options, optimizer=copy.deepcopy(settings.options.optimizer))
-        data = EpochData(one, y[:1], order, None if weights is None else weights[:1])
+        data = EpochArguments(one, y[:1], order, None if weights is None else weights[:1])
         run_epoch(data, copies, options, None, self.backgrounds)
 
     def finish_epoch(self, epoch: int) -> None:
@@ -216,26 +175,28 @@ class Run:
             with suppress(CheckpointDue):
                 self.run_rows(epoch, order, lr)
 
-    def next_rows(self, epoch: int, order: NDArray | None) -> EpochData:
+    def next_rows(self, epoch: int, order: NDArray[Any] | None) -> EpochArguments:
         """Return the next part of an epoch: all remaining rows, or whole batches of deformations."""
         X, y, weights = self.train_set
         if self.settings.deform is None:
             if order is None:
-                return EpochData(X[self.row :], y[self.row :], None, None if weights is None else weights[self.row :])
-            return EpochData(X, y, order[self.row :], weights)
+                return EpochArguments(
+                    X[self.row :], y[self.row :], None, None if weights is None else weights[self.row :]
+                )
+            return EpochArguments(X, y, order[self.row :], weights)
         batch = self.settings.options.batch
         stop = min(self.row + max(1, DEFORMED_ROWS // batch) * batch, self.num_examples)
         rows = np.arange(self.row, stop) if order is None else order[self.row : stop]
         images = X.reshape(-1, *self.settings.deform)
         # In epoch e, row i of the n rows of X becomes image number e * n + i of the series that `deform` makes.
         images = deform(images, epoch * len(X) + rows.astype(np.int64), self.settings.seed)
-        return EpochData(images.reshape(len(rows), -1), y[rows], None, None if weights is None else weights[rows])
+        return EpochArguments(images.reshape(len(rows), -1), y[rows], None, None if weights is None else weights[rows])
 
-    def run_rows(self, epoch: int, order: NDArray | None, lr: float) -> None:
+    def run_rows(self, epoch: int, order: NDArray[Any] | None, lr: float) -> None:
         """Train on the next part of an epoch. If `progress` raises, save the state and raise the exception again."""
         began = time.perf_counter()
         data = self.next_rows(epoch, order)
-        begin, row, reason = self.row, self.row + len(data.X if data.order is None else data.order), None
+        begin, row, reason = self.row, self.row + np.shape(data.X if data.order is None else data.order)[0], None
         judged, losses = self.judged, self.losses
 
         def after_slice(done: int, _: int, loss: float) -> None:
@@ -267,14 +228,14 @@ class Run:
         """Evaluate the model on the sets that there are. If interrupted, save the finished epoch first."""
         try:
             train = self.evaluate(self.train_set, self.train_rows)
-            valid = (None, None) if self.valid_rows is None else self.evaluate(self.train_set, self.valid_rows)
-            test = (None, None) if self.test_set is None else self.evaluate(self.test_set, None)
+            valid: LossErr = (None, None) if self.valid_rows is None else self.evaluate(self.train_set, self.valid_rows)
+            test: LossErr = (None, None) if self.test_set is None else self.evaluate(self.test_set, None)
         except BaseException:
             self.save()
             raise
         return EpochResult(epoch, *train, *test, *valid, self.seconds)
 
-    def evaluate(self, labelled: LabelledSet, rows: NDArray | None) -> tuple[float, float]:
+    def evaluate(self, labelled: LabelledSet, rows: NDArray[Any] | None) -> tuple[float, float]:
         """Return the loss and the error of the model on rows of a set, or on all."""
         options = self.settings.options
         given = ModelInput(self.parameters, labelled.X, options.scale, options.shift, rows)
@@ -306,12 +267,7 @@ class Run:
             self.saved_at = time.monotonic()
 
 
-def digest_of(value: float | NDArray) -> object:
-    """Return a number as it is, and an array as its digest."""
-    return value if np.ndim(value) == 0 else fingerprint(np.asarray(value)[None], np.asarray(value))
-
-
-def held_out(count: int, fraction: float, seed: int) -> tuple[NDArray | None, NDArray | None]:
+def held_out(count: int, fraction: float, seed: int) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
     """Return the rows to train on and the rows that are held out, both in order; None for all and for none."""
     if fraction == 0:
         return None, None

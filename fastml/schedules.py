@@ -4,17 +4,18 @@ import math
 from collections.abc import Callable
 from typing import Literal
 
-from fastml import checks
+from fastml import scalars
 
-SCHEDULES = ("constant", "step", "cosine")
+ScheduleName = Literal["constant", "step", "cosine"]
+SCHEDULES: tuple[ScheduleName, ...] = ("constant", "step", "cosine")
 
 # A name, or a function that is called as schedule(epoch, epochs) and returns a factor of the step size.
-Schedule = Literal["constant", "step", "cosine"] | Callable[[int, int], float]
+Schedule = ScheduleName | Callable[[int, int], float]
 
 
 def check_schedule(schedule: Schedule) -> Schedule:
     """Return a schedule if it is one of the names or can be called."""
-    return schedule if callable(schedule) else checks.check_choice("schedule", schedule, SCHEDULES)
+    return schedule if callable(schedule) else scalars.check_choice("schedule", schedule, SCHEDULES)
 
 
 def scheduled_lr(schedule: Schedule, lr: float, epoch: int, epochs: int, warmup_epochs: int = 0) -> float:
@@ -66,9 +67,9 @@ def scheduled_lr(schedule: Schedule, lr: float, epoch: int, epochs: int, warmup_
         return lr * (epoch + 1) / (warmup_epochs + 1)
     epoch, epochs = epoch - warmup_epochs, epochs - warmup_epochs
     if callable(schedule):
-        return lr * checks.check_real("the factor that schedule returns", schedule(epoch, epochs))
+        return lr * scalars.check_real("the factor that schedule returns", schedule(epoch, epochs))
     if schedule == "step":
-        return lr / 10 ** ((2 * epoch >= epochs) + (4 * epoch >= 3 * epochs))
+        return lr / float(10 ** ((2 * epoch >= epochs) + (4 * epoch >= 3 * epochs)))
     if schedule == "cosine":
         return lr / 2 * (1 + math.cos(math.pi * epoch / epochs))
     return lr

@@ -7,11 +7,12 @@ two slices Python handles Ctrl-C, calls progress callbacks and runs other thread
 import sys
 import time
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastml.arrays import RowSource
 from fastml.kernels.input import Examples, Transform
 from fastml.mapping import ReadAhead
 from fastml.models import Kernels
@@ -26,19 +27,6 @@ CONVERTED_BYTES = 4 << 20
 NATIVE_DTYPES = (np.dtype(np.uint8), np.dtype(np.float32), np.dtype(np.float64))
 
 
-class RowSource(Protocol):
-    """What an epoch reads: an array of examples, or something else that gives its rows as an array."""
-
-    shape: tuple[int, int]
-    dtype: np.dtype
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-
-    def __getitem__(self, rows: NDArray | slice) -> NDArray:
-        """Return some rows."""
-
-
 class Rows:
     """The rows of X in the order of a pass, passed to the kernels one range at a time.
 
@@ -51,7 +39,7 @@ class Rows:
     def __init__(
         self,
         X: RowSource,
-        order: NDArray | None,
+        order: NDArray[Any] | None,
         kernels: Kernels,
         transform: Transform,
         has_reference: bool = False,
@@ -61,7 +49,9 @@ class Rows:
         self.columns = -(-X.shape[1] // kernels.column_multiple) * kernels.column_multiple
         # The kernels would take a subnormal factor for zero.
         self.transforms = is_subnormal(transform)
-        self.is_native = (
+        # X, if the kernels can read it where it lies.
+        self.native: NDArray[Any] | None = None
+        if (
             isinstance(X, np.ndarray)
             and X.dtype in NATIVE_DTYPES
             and X.dtype.isnative
@@ -69,28 +59,29 @@ class Rows:
             and X.flags.c_contiguous
             and self.columns == X.shape[1]
             and not self.transforms
-        )
-        if self.is_native:
+        ):
             # A read-only view: one compiled kernel then serves both writable and read-only arrays, such as memory maps.
-            self.X = X.view()
-            self.X.flags.writeable = False
+            self.native = X.view()
+            self.native.flags.writeable = False
         self.count = X.shape[0] if order is None else order.size
         self.ahead = ReadAhead(X, order)
         row_bytes = max(1, self.columns * kernels.dtype.itemsize)
-        self.most = sys.maxsize if self.is_native else max(1, CONVERTED_BYTES // row_bytes)
+        self.most = sys.maxsize if self.native is not None else max(1, CONVERTED_BYTES // row_bytes)
 
-    def take(self, start: int, stop: int, y: NDArray, sample_weight: NDArray | None = None) -> Examples:
+    def take(self, start: int, stop: int, y: NDArray[Any], sample_weight: NDArray[Any] | None = None) -> Examples:
         """Return rows start to stop of the pass, with their labels and weights."""
         self.ahead.ask(start, stop)
-        wanted = slice(start, stop)
-        if self.order is not None:
+        wanted: slice | NDArray[np.int64] = slice(start, stop)
+        if self.order is None:
+            rows = np.arange(start, stop, dtype=np.int64)
+        else:
             # One copy serves X and labels. Clipping keeps indices in range even if the caller has changed the order
             # since its check.
-            wanted = self.order[start:stop].astype(np.int64).clip(0, len(self.X) - 1)
-        X, rows = self.X, np.arange(start, stop) if self.order is None else wanted
-        transform, input_dim = self.transform, self.X.shape[1]
-        if not self.is_native:
-            X, rows = np.zeros((stop - start, self.columns), self.kernels.dtype), np.arange(stop - start)
+            wanted = rows = self.order[start:stop].astype(np.int64).clip(0, len(self.X) - 1)
+        X, transform, input_dim = self.native, self.transform, self.X.shape[1]
+        if X is None:
+            X = np.zeros((stop - start, self.columns), self.kernels.dtype)
+            rows = np.arange(stop - start, dtype=np.int64)
             with np.errstate(over="ignore"):  # numbers beyond the range of float32 become infinity
                 X[:, :input_dim] = self.X[wanted]
                 if self.transforms:

@@ -17,7 +17,7 @@ waiting: dict[int, "Call"] = {}
 class Call:
     """A call of a function in a thread of its own, which begins at once."""
 
-    def __init__(self, function: Callable, *arguments: Any):
+    def __init__(self, function: Callable[..., Any], *arguments: Any):
         self.function, self.arguments = function, arguments
         self.thread = threading.Thread(target=self._run)
         # What the function returned and None, or None and what it raised.
@@ -46,6 +46,7 @@ class Call:
         """
         self._wait()
         self._wait_for_end()
+        assert self.outcome is not None  # set before `done` is released
         value, error = self.outcome
         if error is not None:
             raise error
@@ -80,7 +81,7 @@ class LostInFork(Exception):
     """A forked process does not have the thread of a call."""
 
 
-def apart(function: Callable, *arguments: Any) -> Any:
+def apart(function: Callable[..., Any], *arguments: Any) -> Any:
     """Return function(*arguments), called in a thread of its own; in a forked process, call the function again."""
     here, call = threading.get_ident(), Call(function, *arguments)
     try:

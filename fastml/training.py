@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from numpy.typing import ArrayLike, NDArray
 
-from fastml import checks
+from fastml import scalars
 from fastml.callbacks import Callback, callbacks_of
 from fastml.history import History
 from fastml.models import NETWORK, SOFTMAX_REGRESSION
@@ -17,8 +17,9 @@ from fastml.optimizers import Optimizer
 from fastml.options import LastBatch, Options, Progress
 from fastml.preparation import ClassWeight, StartWeights, TrainingData, prepare
 from fastml.progress import progress_bar
-from fastml.runs import Run, Settings
+from fastml.runs import Run
 from fastml.schedules import Schedule
+from fastml.settings import Settings
 
 
 def train_softmax(
@@ -31,7 +32,7 @@ def train_softmax(
     batch: int = 100,
     cpp: bool = False,
     *,
-    weights: Sequence[NDArray] | None = None,
+    weights: Sequence[NDArray[Any]] | None = None,
     bias: bool = False,
     scale: float | ArrayLike = 1.0,
     shift: float | ArrayLike = 0.0,
@@ -50,7 +51,7 @@ def train_softmax(
     patience: int | None = None,
     min_delta: float = 0.0,
     restore_best: bool = False,
-    checkpoint: str | os.PathLike | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
     verbose: bool = True,
     callback: Callback | Iterable[Callback] | None = None,
@@ -175,7 +176,7 @@ def train_nn(
     lr: float = 0.5,
     batch: int = 100,
     *,
-    weights: Sequence[NDArray] | None = None,
+    weights: Sequence[NDArray[Any]] | None = None,
     bias: bool = False,
     scale: float | ArrayLike = 1.0,
     shift: float | ArrayLike = 0.0,
@@ -194,7 +195,7 @@ def train_nn(
     patience: int | None = None,
     min_delta: float = 0.0,
     restore_best: bool = False,
-    checkpoint: str | os.PathLike | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
     verbose: bool = True,
     callback: Callback | Iterable[Callback] | None = None,
@@ -253,7 +254,7 @@ class Resumable(Protocol):
     history: History
     progress: Progress | None
 
-    def kept_in(self, directory: str | os.PathLike, resume: bool) -> AbstractContextManager[None]:
+    def kept_in(self, directory: str | os.PathLike[str], resume: bool) -> AbstractContextManager[None]:
         """Save the state in a directory while the block runs; with resume, first load the saved state."""
 
     def train(self, verbose: bool, called: list[Callback]) -> History:
@@ -272,13 +273,13 @@ def leaving(history: History) -> Iterator[None]:
 
 def train(
     run: Resumable,
-    checkpoint: str | os.PathLike | None,
+    checkpoint: str | os.PathLike[str] | None,
     resume: bool,
     verbose: bool,
     callback: Callback | Iterable[Callback] | None,
 ) -> History:
     """Train; save the state of the run in the directory checkpoint unless it is None."""
-    resume, called = checks.check_flag("resume", resume), callbacks_of(callback)
+    resume, called = scalars.check_flag("resume", resume), callbacks_of(callback)
     if resume and checkpoint is None:
         raise ValueError("resume needs checkpoint, the directory that the run is kept in")
     with ExitStack() as stack:

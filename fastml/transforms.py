@@ -1,10 +1,12 @@
 """What the kernels make of X: scale * (X - shift), without a feature that is mostly one number ceasing to be sparse."""
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fastml.arrays import RowSource
 from fastml.kernels.input import Transform
 from fastml.kernels.panels import whole_masks
 
@@ -15,7 +17,11 @@ LEAST_GAIN, LEAST_SHARE = 0.1, 0.2
 
 
 def transform_of(
-    X: NDArray, scale: float | NDArray, shift: float | NDArray, dtype: DTypeLike, background: NDArray | None
+    X: RowSource,
+    scale: float | NDArray[Any],
+    shift: float | NDArray[Any],
+    dtype: DTypeLike,
+    background: NDArray[Any] | None,
 ) -> Transform:
     """Return the transform of X by scale and shift, in the dtype of the weights.
 
@@ -39,21 +45,21 @@ def transform_of(
 
 
 @lru_cache(maxsize=16)
-def scaling(scale: float, input_dim: int, dtype: np.dtype) -> Transform:
+def scaling(scale: float, input_dim: int, dtype: np.dtype[Any]) -> Transform:
     """Return the transform of X by a number alone. Most calls have the same, so it is kept."""
     with np.errstate(over="ignore"):
         factor = padded_row(np.full(input_dim, scale), dtype)
     return Transform(factor, np.zeros_like(factor), np.zeros((1, 0), dtype), scale == 1)
 
 
-def padded_row(row: NDArray, dtype: DTypeLike) -> NDArray:
+def padded_row(row: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
     """Return a row of features in a dtype, padded with zeros to whole masks: (1, features)."""
     padded = np.zeros((1, whole_masks(row.size)), dtype)
     padded[0, : row.size] = row
     return padded
 
 
-def backgrounds_of(X: NDArray) -> NDArray[np.float64] | None:
+def backgrounds_of(X: RowSource) -> NDArray[np.float64] | None:
     """Return the background of each feature, (features,), NaN where there is none; or None without any.
 
     A feature's background is its most frequent number in a sample of the rows, if it is frequent enough to be worth
@@ -93,7 +99,7 @@ def unchanged(transform: Transform) -> Transform:
     return Transform(zeros + 1, zeros, transform.offset, True)
 
 
-def reads_in_place(transform: Transform, X: NDArray) -> bool:
+def reads_in_place(transform: Transform, X: RowSource) -> bool:
     """Return whether one factor can multiply the products instead of X, without a sum that overflows before."""
     if transform.is_identity or X.dtype != np.uint8:
         return transform.is_identity

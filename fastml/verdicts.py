@@ -5,11 +5,12 @@ The logits of a model are computed block by block: there is never a matrix of lo
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastml.arrays import RowSource
 from fastml.kernels.compile import forks
 from fastml.kernels.input import BLOCK
 from fastml.kernels.loss import BAND, Verdicts, empty_verdicts, judge_logits
@@ -30,10 +31,10 @@ class ModelInput(NamedTuple):
     """What a model is asked about: its parameters, and X with what becomes of it."""
 
     parameters: Parameters
-    X: NDArray
-    scale: float | NDArray
-    shift: float | NDArray
-    rows: NDArray | None = None  # the rows of X, or None for all
+    X: RowSource
+    scale: float | NDArray[Any]
+    shift: float | NDArray[Any]
+    rows: NDArray[Any] | None = None  # the rows of X, or None for all
 
 
 def predictions_of(given: ModelInput) -> NDArray[np.int64]:
@@ -44,7 +45,7 @@ def predictions_of(given: ModelInput) -> NDArray[np.int64]:
     return predictions
 
 
-def probabilities_of(given: ModelInput) -> NDArray:
+def probabilities_of(given: ModelInput) -> NDArray[Any]:
     """Return the softmax of the logits for each row of X."""
     dtype = given.parameters.weights[0].dtype.newbyteorder("=")
     probabilities = np.empty((len(given.X), given.parameters.num_classes), dtype)
@@ -53,14 +54,14 @@ def probabilities_of(given: ModelInput) -> NDArray:
     return probabilities
 
 
-def loss_err_of_model(given: ModelInput, y: NDArray, progress: Progress | None) -> tuple[float, float]:
+def loss_err_of_model(given: ModelInput, y: NDArray[Any], progress: Progress | None) -> tuple[float, float]:
     """Return the mean loss and the error of a model; y are the labels of all rows of X."""
     labels = y if given.rows is None else y[given.rows]
     return mean_loss_err(verdicts_of_model(given, y), labels, progress)
 
 
 def verdicts_of_model(
-    given: ModelInput, y: NDArray | None, probabilities: bool = False
+    given: ModelInput, y: NDArray[Any] | None, probabilities: bool = False
 ) -> Iterator[tuple[int, Verdicts]]:
     """Yield (start, verdicts) for consecutive ranges of rows; if y is None, the losses are meaningless."""
     parameters, X, num_classes = given.parameters, given.X, given.parameters.num_classes
@@ -80,20 +81,20 @@ def verdicts_of_model(
         yield start, verdicts
 
 
-def verdicts_on_logits(logits: NDArray, y: NDArray, dtype: np.dtype) -> Iterator[tuple[int, Verdicts]]:
+def verdicts_on_logits(logits: NDArray[Any], y: NDArray[Any], dtype: np.dtype[Any]) -> Iterator[tuple[int, Verdicts]]:
     """Yield (start, verdicts) for consecutive ranges of rows of logits."""
     forks.check_not_compiling()
     for start in range(0, len(logits), LOGITS_ROWS):
         part = np.array(logits[start : start + LOGITS_ROWS], dtype, order="C")
         labels = y[start : start + LOGITS_ROWS].astype(np.int64)
-        verdicts = empty_verdicts(*part.shape, dtype)
+        verdicts = empty_verdicts(len(part), part.shape[1], dtype)
         with forks.parallel_lock:  # may compile
             judge_logits(part, labels, np.empty((part.shape[1], BAND), dtype), np.arange(len(part)), verdicts)
         yield start, verdicts
 
 
 def mean_loss_err(
-    judged: Iterator[tuple[int, Verdicts]], y: NDArray, progress: Progress | None = None
+    judged: Iterator[tuple[int, Verdicts]], y: NDArray[Any], progress: Progress | None = None
 ) -> tuple[float, float]:
     """Return the mean loss and the error over ranges of rows.
 

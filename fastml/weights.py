@@ -12,7 +12,7 @@ import os
 import zipfile
 from collections.abc import Iterable, Mapping
 from io import BytesIO
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +21,9 @@ from fastml import checks
 from fastml.files import open_zip, replacing
 from fastml.models import MODELS, Model, Parameters, parameters_of
 
+# A scale and a shift, as they are given or after their checks.
+Scale = TypeVar("Scale")
+Shift = TypeVar("Shift")
 # More than a hundred arrays.
 MOST_DIRECTORY_BYTES = 1 << 14
 
@@ -50,14 +53,14 @@ class Weights(tuple[NDArray[Any], ...]):
     array([1, 1])
     """
 
-    biases: dict[str, NDArray]
+    biases: dict[str, NDArray[Any]]
     scale: float | NDArray[np.float64]
     shift: float | NDArray[np.float64]
 
     def __new__(
         cls,
-        weights: Iterable[NDArray],
-        biases: Mapping[str, NDArray] | None = None,
+        weights: Iterable[NDArray[Any]],
+        biases: Mapping[str, NDArray[Any]] | None = None,
         scale: float | ArrayLike = 1.0,
         shift: float | ArrayLike = 0.0,
     ) -> Weights:
@@ -68,7 +71,7 @@ class Weights(tuple[NDArray[Any], ...]):
         made.scale, made.shift = checks.check_scale(scale, input_dim), checks.check_shift(shift, input_dim)
         return made
 
-    def __getnewargs__(self) -> tuple:
+    def __getnewargs__(self) -> tuple[Any, ...]:
         """Return what pickle and copy make the object from."""
         return tuple(self), self.biases, self.scale, self.shift
 
@@ -96,8 +99,8 @@ class Weights(tuple[NDArray[Any], ...]):
         return {**self.biases, "scale": self.scale, "shift": self.shift}
 
     def transform_beside(
-        self, scale: float | ArrayLike, shift: float | ArrayLike
-    ) -> tuple[float | ArrayLike, float | ArrayLike]:
+        self, scale: Scale, shift: Shift
+    ) -> tuple[Scale | float | NDArray[np.float64], Shift | float | NDArray[np.float64]]:
         """Return the scale and the shift of the weights, or the given ones where the weights have none of their own.
 
         A ValueError names a given one that differs from that of the weights.
@@ -105,12 +108,12 @@ class Weights(tuple[NDArray[Any], ...]):
         if not (np.any(self.scale != 1.0) or np.any(self.shift)):
             return scale, shift
         for name, given, default in (("scale", scale, 1.0), ("shift", shift, 0.0)):
-            value = np.asarray(given)
+            value: NDArray[Any] = np.asarray(given)
             if (value.ndim or value != default) and not np.array_equal(value, getattr(self, name)):
                 raise ValueError(f"{name} is given, and weights have another of their own; leave {name} out")
         return self.scale, self.shift
 
-    def biases_beside(self, biases: Mapping[str, NDArray | None]) -> dict[str, NDArray]:
+    def biases_beside(self, biases: Mapping[str, NDArray[Any] | None]) -> dict[str, NDArray[Any]]:
         """Return the biases of the weights; a TypeError names a given one that is another array."""
         for name, b in biases.items():
             if b is not None and b is not self.biases.get(name):
@@ -133,7 +136,7 @@ class WeightsError(ValueError):
     """A file does not hold the weights of a model."""
 
 
-def save_weights(path: str | os.PathLike, weights: tuple[NDArray, ...], settings: dict[str, Any]) -> None:
+def save_weights(path: str | os.PathLike[str], weights: tuple[NDArray[Any], ...], settings: dict[str, Any]) -> None:
     """Save the weights of a model and its settings; a file at `path` is replaced completely or not at all.
 
     Parameters
@@ -167,7 +170,7 @@ def save_weights(path: str | os.PathLike, weights: tuple[NDArray, ...], settings
     save_arrays(path, arrays_of(weights), settings)
 
 
-def load_weights(path: str | os.PathLike) -> tuple[Weights, dict[str, Any]]:
+def load_weights(path: str | os.PathLike[str]) -> tuple[Weights, dict[str, Any]]:
     """Load weights and settings that `save_weights` saved.
 
     Pickled objects are rejected, and so is a header that claims more data than the file holds, before memory is
@@ -196,7 +199,7 @@ def load_weights(path: str | os.PathLike) -> tuple[Weights, dict[str, Any]]:
     return weights, settings
 
 
-def arrays_of(weights: tuple[NDArray, ...]) -> dict[str, NDArray]:
+def arrays_of(weights: tuple[NDArray[Any], ...]) -> dict[str, NDArray[Any]]:
     """Return the arrays of weights as a file holds them."""
     weights = weights if isinstance(weights, Weights) else Weights(weights)
     arrays = weights.parameters.named()
@@ -207,15 +210,16 @@ def arrays_of(weights: tuple[NDArray, ...]) -> dict[str, NDArray]:
     return arrays
 
 
-def save_arrays(path: str | os.PathLike, arrays: dict[str, NDArray], settings: dict[str, Any]) -> None:
+def save_arrays(path: str | os.PathLike[str], arrays: dict[str, NDArray[Any]], settings: dict[str, Any]) -> None:
     """Save arrays and settings."""
     with replacing(path) as file:
-        np.savez(file, **arrays, settings=np.array(json.dumps(settings)))
+        members: dict[str, Any] = {**arrays, "settings": np.array(json.dumps(settings))}
+        np.savez(file, **members)
 
 
 def load_arrays(
-    path: str | os.PathLike, others: tuple[str, ...] = ()
-) -> tuple[Weights, dict[str, NDArray], dict[str, Any]]:
+    path: str | os.PathLike[str], others: tuple[str, ...] = ()
+) -> tuple[Weights, dict[str, NDArray[Any]], dict[str, Any]]:
     """Return the weights in a file, its arrays whose names begin with one of others, and its settings."""
     with open(path, "rb") as file:
         try:
@@ -227,7 +231,7 @@ def load_arrays(
             arrays = {name: np.array(A, A.dtype.newbyteorder("="), order="C") for name, A in arrays.items()}
             weights = Weights(
                 [arrays.pop(name) for name in model.weight_names],
-                {name: arrays.pop(name, None) for name in model.bias_names},
+                {name: arrays.pop(name) for name in model.bias_names if name in arrays},
                 arrays.pop("scale", 1.0),
                 arrays.pop("shift", 0.0),
             )
@@ -258,7 +262,7 @@ def read_members(file: BinaryIO, others: tuple[str, ...]) -> tuple[Model, dict[s
         return model, {name: archive.read(info) for name, info in members.items()}
 
 
-def read_array(data: bytes) -> NDArray:
+def read_array(data: bytes) -> NDArray[Any]:
     """Return the array in the bytes of an .npy file, read-only; reject pickled objects and false sizes."""
     stream = BytesIO(data)
     version = np.lib.format.read_magic(stream)

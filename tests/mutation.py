@@ -58,6 +58,7 @@ TESTS = {
     "optimizers.py": [["tests/test_optimizers.py"], OPTIONS],
     "options.py": [OPTIONS, BOTH],
     "slices.py": [["tests/test_slices.py"], BOTH, ["tests/test_streaming.py"], SHARED],
+    "learner.py": [BOTH, ["tests/test_training.py"], SHARED],
     "epochs.py": [BOTH, ["tests/test_checks.py"], ["tests/test_training.py"], SHARED],
     "evaluation.py": [BOTH, ["tests/test_checks.py"], ["tests/test_training.py"], SHARED],
     "verdicts.py": [BOTH, ["tests/test_training.py"], SHARED],

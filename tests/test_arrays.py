@@ -63,6 +63,11 @@ def test_missing_values_are_named(missing):
         check_features(frame)
 
 
+def test_nullable_arrays_with_missing_values_are_no_integers():
+    with pytest.raises(TypeError, match=r"y must hold integers, got an array of shape \(2,\) and dtype"):
+        check_labels(pandas.array([1, None], dtype="Int64"), 2, 2)
+
+
 def test_integers_keep_every_digit():
     large = 2**53 + 1
     assert check_labels(np.array([large], object), 1, 2**60).tolist() == [large]

@@ -3,6 +3,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from fastml import evaluate, predict, predict_proba, roofline, train_nn, train_s
 from fastml.cli import COMMANDS, main, make_parser
 from fastml.cli.arguments import count_up_to
 from fastml.cli.evaluate import format_matrix
+from fastml.cli.signals import Terminated, raising_at_sigterm
 from fastml.datasets import load_mnist, write_idx
 from fastml.history import table_head
 from fastml.optimizers import AdamW
@@ -337,6 +339,10 @@ def test_wrong_arguments(capsys, argv, match):
 @pytest.mark.parametrize(
     ("argv", "usage", "match"),
     [
+        (["--verson"], "fastml [-h]", "unrecognized arguments: --verson; did you mean --version?"),
+        (["--verson", "train"], "fastml [-h]", "unrecognized arguments: --verson; did you mean --version?"),
+        (["-v"], "fastml [-h]", "unrecognized arguments: -v"),
+        ([], "fastml [-h]", "the following arguments are required: COMMAND"),
         (["trian"], "fastml [-h]", "invalid choice: 'trian'.*; did you mean train?"),
         (["tell", "me"], "fastml [-h]", "invalid choice: 'tell'"),
         (["train", "--hiden", "10"], "fastml train", "unrecognized arguments: --hiden 10; did you mean --hidden?"),
@@ -458,41 +464,82 @@ def test_interrupt_is_one_line_and_130(capsys, monkeypatch, data):
 
 
 @pytest.mark.usefixtures("one_batch_a_slice")
+@pytest.mark.parametrize(("signum", "word"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
 @pytest.mark.parametrize("plot", [False, True])
 @pytest.mark.parametrize(("calls", "epochs"), [(5, 0), (45, 1)])  # an epoch has 30 batches, and then evaluates
-def test_an_interrupted_command_saves_what_there_is(capsys, monkeypatch, tmp_path, data, plot, calls, epochs):
-    def interrupt_after(calls):
+def test_a_signal_saves_what_there_is(capsys, monkeypatch, tmp_path, data, signum, word, plot, calls, epochs):
+    def signal_after(calls, signum):
         left = calls
 
         def progress(done, total, loss):
             nonlocal left
             left -= 1
-            if left == 0:
+            if left == 0 and signum == signal.SIGINT:
                 raise KeyboardInterrupt
+            if left == 0:
+                signal.raise_signal(signum)
 
         return progress
 
     train_set, test_set = load_mnist(data, raw=True)
     settings = {"hidden_dim": 8, "epochs": 5, "batch": 10, "lr": 0.2, "scale": train_set.scale, "verbose": False}
     with pytest.raises(KeyboardInterrupt) as interrupted:
-        train_nn(*train_set, *test_set, **settings, progress=interrupt_after(calls))
+        train_nn(*train_set, *test_set, **settings, progress=signal_after(calls, signal.SIGINT))
     expected = interrupted.value.history
     assert len(expected) == epochs
 
-    bar = nullcontext(interrupt_after(calls))
+    bar = nullcontext(signal_after(calls, signum))
     monkeypatch.setattr("fastml.cli.train.progress_unless_quiet", lambda _, unit: bar if unit != "B" else nullcontext())
     saved, picture = tmp_path / "weights.npz", tmp_path / "curves.png"
     argv = ["train", "--data", data, "--hidden", "8", "--epochs", "5", "--batch", "10", "--save", str(saved)]
+    usual = signal.getsignal(signal.SIGTERM)
     capsys.readouterr()
-    assert main([*argv, *["--plot", str(picture)] * plot]) == 130
+    assert main([*argv, *["--plot", str(picture)] * plot]) == 128 + signum
+    assert signal.getsignal(signal.SIGTERM) is usual
     message = capsys.readouterr().err
-    assert message.startswith(f"fastml: interrupted; {saved} holds the weights after the last whole batch")
+    assert message.startswith(f"fastml: {word}; {saved} holds the weights after the last whole batch")
     assert "--checkpoint" in message
     weights, found = load_weights(saved)
     assert weights == expected.weights
     assert found["epochs"] == epochs
     assert found["history"]["train_loss"] == [row.train_loss for row in expected]
     assert picture.exists() == (str(picture) in message) == (plot and epochs > 0)
+
+
+def test_sigterm_before_the_first_batch_writes_nothing(capsys, monkeypatch, tmp_path, data):
+    monkeypatch.setattr("fastml.cli.train.load_mnist", lambda *_, **more: signal.raise_signal(signal.SIGTERM))
+    assert main(["train", "--data", data, "--save", str(tmp_path / "weights.npz")]) == 143
+    assert capsys.readouterr() == ("", "fastml: terminated\n")
+    assert not (tmp_path / "weights.npz").exists()
+
+
+def test_sigterm_has_its_usual_effect_where_nothing_is_saved(monkeypatch, data):
+    seen = []
+
+    def load(*given, **more):
+        seen.append(signal.getsignal(signal.SIGTERM))
+        return load_mnist(*given, **more)
+
+    monkeypatch.setattr("fastml.cli.train.load_mnist", load)
+    assert main(["train", "--data", data, "--hidden", "8", "--epochs", "1"]) == 0
+    assert seen == [signal.getsignal(signal.SIGTERM)]
+
+
+def test_a_second_sigterm_and_an_ignored_one_have_their_usual_effect():
+    caught = []
+    before = signal.signal(signal.SIGTERM, lambda signum, frame: caught.append(signum))
+    try:
+        with raising_at_sigterm():
+            with pytest.raises(Terminated):
+                signal.raise_signal(signal.SIGTERM)
+            assert caught == []
+            signal.raise_signal(signal.SIGTERM)
+        assert caught == [signal.SIGTERM]
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        with raising_at_sigterm():
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_save_does_not_overwrite_without_force(capsys, monkeypatch, tmp_path, data):

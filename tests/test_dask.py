@@ -16,7 +16,7 @@ from fastml import SGD, AdamW, Momentum, nn_epoch, softmax_regression_epoch
 from fastml.checkpoints import CheckpointError
 from fastml.cli import main
 from fastml.datasets import load_mnist, open_idx, write_idx
-from fastml.options import Options
+from fastml.options import CheckedOptions
 from fastml.orders import epoch_order
 from fastml.preparation import initial_weights
 from fastml.weights import load_weights
@@ -114,7 +114,7 @@ def test_rounds_follow_the_formula(client, shards, outer, local_steps):
         for shard, (start, stop) in enumerate(itertools.pairwise(cuts)):
             locals_ = [W.astype(np.float32) for W in weights]
             mapped = open_shard(shards[shard], shard, "here").X
-            plan = Plan(Options(batch=16), 5, number, local_steps, False)
+            plan = Plan(CheckedOptions(batch=16), 5, number, local_steps, False)
             for epoch, first, last in parts_of(stop - start, plan):
                 order = epoch_order(mapped, 5, epoch, shard)[first:last]
                 nn_epoch(X[start:stop], Y[start:stop], *locals_, lr=0.3, batch=16, order=order)
@@ -134,7 +134,7 @@ def test_rounds_follow_the_formula(client, shards, outer, local_steps):
 
 @pytest.mark.parametrize(("rows", "batch", "local_steps"), [(75, 16, 3), (75, 16, 5), (75, 16, 12), (5, 16, 2)])
 def test_rounds_of_local_steps_go_through_whole_epochs(rows, batch, local_steps):
-    plan = Plan(Options(batch=batch), 0, 0, local_steps, False)
+    plan = Plan(CheckedOptions(batch=batch), 0, 0, local_steps, False)
     found = [part for number in range(10) for part in parts_of(rows, plan._replace(round=number))]
     steps = [
         (epoch, step, min(step + batch, stop)) for epoch, start, stop in found for step in range(start, stop, batch)

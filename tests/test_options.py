@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastml
-from fastml.epochs import EpochData, run_epoch
+from fastml.epochs import EpochArguments, run_epoch
 from fastml.models import NETWORK, SOFTMAX_REGRESSION, Parameters
 from fastml.options import Options
 from tests import reference
@@ -215,7 +215,7 @@ def test_a_reference_class_has_no_gradient(model, num_classes):
     W, b = ([arrays[name] for name in names[model]] for names in (WEIGHTS, BIASES))
     parameters = Parameters(NETWORK if model == "nn" else SOFTMAX_REGRESSION, tuple(W), tuple(b))
     options = Options(**problem.settings, has_reference=True)
-    run_epoch(EpochData(problem.X, problem.y, None, weights), parameters, options, None)
+    run_epoch(EpochArguments(problem.X, problem.y, None, weights), parameters, options, None)
     for name, array in arrays.items():
         np.testing.assert_allclose(array, expected[name], rtol=1e-9, atol=1e-12)
     np.testing.assert_array_equal(arrays[WEIGHTS[model][-1]][:, 0], kept[0])

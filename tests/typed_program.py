@@ -25,6 +25,7 @@ def train(directory: Path) -> History:
     fastml.train_nn(X, y, last_batch="sum")  # type: ignore[arg-type]
     fastml.train_softmax(X, y, class_weight="balance")  # type: ignore[arg-type]
     fastml.train_softmax(X, y, hidden_dim=3)  # type: ignore[call-arg]
+    fastml.trian_nn(X, y)  # type: ignore[attr-defined]
     return history
 
 

@@ -9,6 +9,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from typing import TextIO
 
 import fastml
 from fastml import compile_notice
@@ -40,7 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     SystemExit
         Raised by argparse, with status 2 for invalid arguments, 0 after ``--help`` and ``--version``.
     """
-    arguments = make_parser().parse_args(argv)
+    parser = make_parser()
+    arguments = parser.parse_args(argv)
+    # argparse itself would ask for a command before it looks at a misspelt option.
+    if arguments.run is None:
+        parser.error("the following arguments are required: COMMAND")
     try:
         with warnings.catch_warnings():
             warnings.showwarning = show_warning
@@ -63,7 +68,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def show_warning(message: Warning | str, *place: object) -> None:
+def show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     """Print a warning as one line, without its place in the code."""
     print("fastml: warning:", message, file=sys.stderr)
 
@@ -78,7 +90,8 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line; its results have the function of the chosen command as `run`."""
     parser = CommandParser(prog="fastml", description="Train and evaluate models on MNIST or data like it.")
     parser.add_argument("--version", action="version", version=f"fastml {fastml.__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    parser.set_defaults(run=None)
     for command in COMMANDS:
         command.add(commands).set_defaults(run=command.run)
     return parser

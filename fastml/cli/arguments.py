@@ -9,24 +9,23 @@ import re
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 import numba
 import numpy as np
 
 from fastml.datasets.image_set import PIXEL_SCALE
 from fastml.files import check_destination
-from fastml.options import Progress
-from fastml.progress import progress_bar
+from fastml.progress import ShowProgress, progress_bar
 from fastml.weights import Weights
 
 
 class CommandParser(argparse.ArgumentParser):
     """A parser with errors that suggest the nearest option or choice, and show the usage of the command at hand."""
 
-    def __init__(self, *arguments: Any, **settings: Any):
+    def __init__(self, **settings: Any):
         self.options: list[str] = []
-        super().__init__(*arguments, formatter_class=argparse.RawDescriptionHelpFormatter, **settings)
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **settings)
 
     def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
         """Add an argument, and remember its options."""
@@ -50,13 +49,17 @@ class CommandParser(argparse.ArgumentParser):
         super().error(message)
 
 
+# The commands of the parser: what each module adds its own to.
+Commands: TypeAlias = "argparse._SubParsersAction[CommandParser]"
+
+
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Return a question for the known name that is nearest to another one, for the end of a message."""
     nearest = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {nearest[0]}?" if nearest else ""
 
 
-def add_command(commands: Any, name: str, purpose: str, example: str) -> argparse.ArgumentParser:
+def add_command(commands: Commands, name: str, purpose: str, example: str) -> argparse.ArgumentParser:
     """Add a command to the argparse commands, with a sentence on what it is for and an example; return its parser."""
     short = purpose[0].lower() + purpose[1:].partition(". ")[0].rstrip(".")
     return commands.add_parser(name, help=short, description=purpose, epilog=f"example:\n  {example}")
@@ -67,7 +70,7 @@ def add_quiet(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="print only the result, and no progress")
 
 
-def progress_unless_quiet(arguments: argparse.Namespace, unit: str) -> AbstractContextManager[Progress | None]:
+def progress_unless_quiet(arguments: argparse.Namespace, unit: str) -> AbstractContextManager[ShowProgress | None]:
     """Return a progress bar as a context manager; with --quiet the bar is not shown."""
     return progress_bar(unit, shown=not arguments.quiet)
 
@@ -149,7 +152,7 @@ def pixel_keywords(weights: Weights, settings: dict[str, Any]) -> dict[str, Any]
     return keywords
 
 
-def class_labels(weights: Weights, settings: dict[str, Any]) -> list:
+def class_labels(weights: Weights, settings: dict[str, Any]) -> list[Any]:
     """Return the labels of the classes of a file of weights, by default 0, 1, 2, ..."""
     num_classes, classes = weights[-1].shape[1], settings.get("classes")
     if not isinstance(classes, dict):
@@ -161,7 +164,7 @@ def class_labels(weights: Weights, settings: dict[str, Any]) -> list:
 
 
 # An option with the file of a picture, of a kind that `fastml.plotting.save_picture` writes.
-PICTURE = {"type": name_ending(".png", ".svg", ".pdf"), "metavar": "FILE.png"}
+PICTURE: dict[str, Any] = {"type": name_ending(".png", ".svg", ".pdf"), "metavar": "FILE.png"}
 
 
 def check_outputs(*paths: str | None) -> ModuleType | None:

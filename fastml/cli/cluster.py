@@ -18,7 +18,7 @@ from fastml.callbacks import Callback
 from fastml.cli.arguments import progress_unless_quiet
 from fastml.cli.log import log_of
 from fastml.cli.signals import KEPT, Stopped, ignoring_interrupts
-from fastml.dask.shards import open_shard
+from fastml.dask.shards import Shard, open_shard
 from fastml.datasets import load_mnist
 from fastml.datasets.generate import shard_names
 from fastml.datasets.image_set import PIXEL_SCALE, ImageSet
@@ -88,12 +88,12 @@ def connected(where: str | int, threads: int | None) -> Iterator[Client]:
         yield client
 
 
-def shards_and_test_set(data: str | None, count: int | None) -> tuple[list, ImageSet | None, int]:
+def shards_and_test_set(data: str | None, count: int | None) -> tuple[list[Shard], ImageSet | None, int]:
     """Return the shards of a directory, or of MNIST, with the test set and the number of training examples."""
     if data is None:
         count, rows = count or DEFAULT_SHARDS, len(training_set()[1])
         cuts = [number * rows // count for number in range(count + 1)]
-        shards = [partial(rows_of_mnist, cuts[number], cuts[number + 1]) for number in range(count)]
+        shards: list[Shard] = [partial(rows_of_mnist, cuts[number], cuts[number + 1]) for number in range(count)]
         return shards, load_mnist(raw=True)[1], rows
     if count is None and not shard_names(Path(data)):
         count = DEFAULT_SHARDS
@@ -101,13 +101,13 @@ def shards_and_test_set(data: str | None, count: int | None) -> tuple[list, Imag
     return shards, load_test_set(data), sum(len(open_shard(shard, 0, "here").y) for shard in shards)
 
 
-def rows_of_mnist(start: int, stop: int) -> tuple[NDArray, NDArray]:
+def rows_of_mnist(start: int, stop: int) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return rows of the MNIST inside the package; workers call this."""
     X, y = training_set()
     return X[start:stop], y[start:stop]
 
 
 @cache
-def training_set() -> tuple[NDArray, NDArray]:
+def training_set() -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the training set of MNIST, which a process reads once."""
     return load_mnist(raw=True)[0]

@@ -2,12 +2,12 @@
 
 import argparse
 
-from fastml.cli.arguments import add_command
+from fastml.cli.arguments import Commands, add_command
 
 SHELLS = ("bash", "zsh", "tcsh")
 
 
-def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
+def add(commands: Commands) -> argparse.ArgumentParser:
     """Add the command to the argparse commands and return its parser."""
     purpose = "Print a script for a shell, which completes this command and its options with the Tab key."
     parser = add_command(commands, "completion", purpose, 'eval "$(fastml completion bash)"')

@@ -5,13 +5,14 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from fastml.cli.arguments import add_command, add_quiet, progress_unless_quiet, real
+from fastml.cli.arguments import Commands, add_command, add_quiet, progress_unless_quiet, real
 from fastml.datasets.convert import FORMATS, Layout, convert, format_of
 from fastml.datasets.mnist import IMAGES, LABELS
 
 
-def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
+def add(commands: Commands) -> argparse.ArgumentParser:
     """Add the command to the argparse commands and return its parser."""
     purpose = "Convert LIBSVM text or CSV, such as Kaggle's, to IDX files, which `--data` takes."
     parser = add_command(commands, "convert", purpose, "fastml convert mnist8m.bz2 DIR")
@@ -20,13 +21,13 @@ def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     add("source", metavar="SOURCE", help="text file, plain or compressed with gzip, bzip2 or xz, or alone in a zip")
     add("directory", metavar="DIR", help="directory to write to, under the names of MNIST's training set")
     add("--test", action="store_true", help="write under the names of MNIST's test set")
-    shape = {"type": image_shape, "default": (28, 28), "metavar": "HxW"}
+    shape: dict[str, Any] = {"type": image_shape, "default": (28, 28), "metavar": "HxW"}
     add("--shape", **shape, help="rows and columns of an image (default: 28x28)")
     add("--format", choices=list(FORMATS), help="format of SOURCE (default: csv if its name says so, else libsvm)")
     add("--scale", type=real, default=1.0, metavar="X", help="multiply pixels: 255 for pixels in [0, 1] (default: 1)")
     zero_based = "of libsvm: indices begin at 0, as scikit-learn's dump_svmlight_file writes by default"
     add("--zero-based", action="store_true", help=zero_based)
-    column = {"type": column_name, "metavar": "COLUMN"}
+    column: dict[str, Any] = {"type": column_name, "metavar": "COLUMN"}
     add("--label-column", **column, help="of csv: number, from 0, -1 for the last, or name (default: label, or 0)")
     add("--index-column", **column, help="of csv: leave out a column (default: a first one without a name)")
     add("--no-labels", action="store_true", help="of csv: there is no column of labels; write images alone")

@@ -3,6 +3,7 @@
 import argparse
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from fastml.checks import first_not_finite
 from fastml.cli.arguments import (
     PICTURE,
+    Commands,
     add_command,
     add_data,
     add_quiet,
@@ -29,7 +31,7 @@ PICTURES = ("confusion", "mistakes", "calibration", "weights")
 MOST_PAIRS = 20
 
 
-def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
+def add(commands: Commands) -> argparse.ArgumentParser:
     """Add the command to the argparse commands and return its parser."""
     purpose = "Print the loss, the error and the confusion matrix of saved weights on a test set, or the only set."
     parser = add_command(commands, "evaluate", purpose, "fastml evaluate weights.npz --data DIR")
@@ -81,7 +83,7 @@ def run(arguments: argparse.Namespace) -> None:
     plotting.save_picture(axes, arguments.plot)
 
 
-def as_classes(y: NDArray, labels: list, file: str) -> NDArray:
+def as_classes(y: NDArray[Any], labels: list[Any], file: str) -> NDArray[Any]:
     """Return the labels of a test set as indices of the classes of a model."""
     if labels == list(range(len(labels))):
         return y
@@ -92,19 +94,19 @@ def as_classes(y: NDArray, labels: list, file: str) -> NDArray:
     return np.array([places[label] for label in y.tolist()])
 
 
-def image_shape(X: NDArray) -> tuple[int, int]:
+def image_shape(X: NDArray[Any]) -> tuple[int, int]:
     """Return rows and columns of the images: square ones, or a row of pixels."""
     side = math.isqrt(X.shape[1])
     return (side, side) if side**2 == X.shape[1] else (1, X.shape[1])
 
 
-def confusion_matrix(y: NDArray, predictions: NDArray[np.int64], num_classes: int) -> NDArray[np.int64]:
+def confusion_matrix(y: NDArray[Any], predictions: NDArray[np.int64], num_classes: int) -> NDArray[np.int64]:
     """Return how often each class (row) was predicted as each class (column)."""
     pairs = num_classes * y.astype(np.int64) + predictions
     return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def format_pairs(y: NDArray, predictions: NDArray[np.int64]) -> str:
+def format_pairs(y: NDArray[Any], predictions: NDArray[np.int64]) -> str:
     """Return the pairs of a true class and another predicted class as lines of text, the most frequent first."""
     wrong = y != predictions
     pairs, counts = np.unique(np.stack([y[wrong], predictions[wrong]]), axis=1, return_counts=True)

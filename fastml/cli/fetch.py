@@ -2,11 +2,11 @@
 
 import argparse
 
-from fastml.cli.arguments import add_command, add_quiet, progress_unless_quiet
+from fastml.cli.arguments import Commands, add_command, add_quiet, progress_unless_quiet
 from fastml.datasets.sources import SETS
 
 
-def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
+def add(commands: Commands) -> argparse.ArgumentParser:
     """Add the command to the argparse commands and return its parser."""
     purpose = "Download a data set in the format of MNIST, which `--data` takes."
     parser = add_command(commands, "fetch", purpose, "fastml fetch fashion-mnist DIR && fastml train --data DIR")

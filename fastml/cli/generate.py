@@ -2,11 +2,13 @@
 
 import argparse
 import time
+from typing import Any
 
 import numpy as np
 
 from fastml.cli.arguments import (
     PICTURE,
+    Commands,
     add_command,
     add_quiet,
     check_outputs,
@@ -21,18 +23,18 @@ from fastml.datasets.generate import LARGEST_COUNT, LARGEST_SHARDS, SIDE
 DEFORMATIONS_OF_A_DIGIT = 15
 
 
-def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
+def add(commands: Commands) -> argparse.ArgumentParser:
     """Add the command to the argparse commands and return its parser."""
     purpose = "Make large MNIST: the training images, and small random deformations of them."
     parser = add_command(commands, "generate", purpose, "fastml generate DIR --count 8.1m && fastml train --data DIR")
     add_quiet(parser)
     add = parser.add_argument
     add("directory", metavar="DIR", help="directory to write to; the same command continues interrupted work")
-    counts = {"type": count_up_to(LARGEST_COUNT), "metavar": "N", "required": True}
+    counts: dict[str, Any] = {"type": count_up_to(LARGEST_COUNT), "metavar": "N", "required": True}
     add("--count", **counts, help="training images to make, 784 bytes each: 100000, 1e5 or 0.1m")
     seeds = integer_in(0, 2**64 - 1)
     add("--seed", type=seeds, default=0, metavar="N", help="seed of the deformations (default: %(default)s)")
-    shards = {"type": integer_in(1, LARGEST_SHARDS), "metavar": "K"}
+    shards: dict[str, Any] = {"type": integer_in(1, LARGEST_SHARDS), "metavar": "K"}
     add("--shards", **shards, help="write the training set as K files, for fastml train --dask")
     add("--plot", **PICTURE, help="draw digits and deformations of them, as PNG, SVG or PDF")
     return parser

@@ -2,15 +2,16 @@
 
 import argparse
 import json
+from typing import Any
 
 import numba
 
-from fastml.cli.arguments import add_command
+from fastml.cli.arguments import Commands, add_command
 from fastml.kernels.loss import judge_logits
 from fastml.roofline import Roofline, machine_facts
 
 
-def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
+def add(commands: Commands) -> argparse.ArgumentParser:
     """Add the command to the argparse commands and return its parser."""
     purpose = "Print versions, CPU, threads and cache: what the report of a problem or of a speed should contain."
     parser = add_command(commands, "info", purpose, "fastml info --roofline --json")
@@ -26,7 +27,8 @@ def run(arguments: argparse.Namespace) -> None:
     if numba.config.DISABLE_JIT:
         cache = "none: NUMBA_DISABLE_JIT is set, so no kernel can run"
     else:
-        cache = judge_logits.stats.cache_path or "none: no directory that can be written"
+        dispatcher: Any = judge_logits  # a decorator of fastml returns any callable
+        cache = dispatcher.stats.cache_path or "none: no directory that can be written"
     facts = machine_facts() | {"cache": cache}
     if arguments.roofline:
         roofline = Roofline()

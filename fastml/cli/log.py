@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from fastml.checkpoints import fingerprint
+from fastml.datasets.image_set import ImageSet
 from fastml.history import History
-from fastml.runs import LabelledSet
 
 
 class Log:
@@ -31,7 +31,7 @@ class Log:
         If resume is true and a line has no epoch.
     """
 
-    def __init__(self, path: str | os.PathLike, resume: bool, run: str):
+    def __init__(self, path: str | os.PathLike[str], resume: bool, run: str):
         self.path, self.run, self.logged = Path(path), run, 0
         if resume and self.path.exists():
             runs = logged_epochs(self.path)
@@ -71,13 +71,13 @@ def logged_epochs(path: Path) -> dict[str | None, int]:
     return runs
 
 
-def run_digest(settings: dict[str, Any], *sets: LabelledSet) -> str:
+def run_digest(settings: dict[str, Any], *sets: ImageSet) -> str:
     """Return a digest of the settings and the sets of a run; runs with the same digest have the same result."""
-    described = json.dumps([settings, *(fingerprint(*data) for data in sets)], sort_keys=True)
+    described = json.dumps([settings, *(fingerprint(data.X, data.y) for data in sets)], sort_keys=True)
     return hashlib.sha256(described.encode()).hexdigest()[:16]
 
 
-def log_of(arguments: argparse.Namespace, settings: dict[str, Any], *sets: LabelledSet) -> Log | None:
+def log_of(arguments: argparse.Namespace, settings: dict[str, Any], *sets: ImageSet) -> Log | None:
     """Return the log of a run, or None."""
     if arguments.log is None:
         return None

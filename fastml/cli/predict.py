@@ -9,6 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from fastml.cli.arguments import (
+    Commands,
     add_command,
     add_data,
     add_quiet,
@@ -24,7 +25,7 @@ from fastml.files import replacing
 from fastml.weights import load_weights
 
 
-def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
+def add(commands: Commands) -> argparse.ArgumentParser:
     """Add the command to the argparse commands and return its parser."""
     purpose = "Write the labels that a model predicts for a test set, which needs no labels, or for the only set."
     parser = add_command(commands, "predict", purpose, "fastml predict weights.npz --data test.csv --kaggle")
@@ -62,14 +63,14 @@ def run(arguments: argparse.Namespace) -> None:
         file.write(text.getvalue().encode())
 
 
-def label_lines(predictions: NDArray, labels: list, kaggle: bool) -> Iterator[tuple[Any, ...]]:
+def label_lines(predictions: NDArray[Any], labels: list[Any], kaggle: bool) -> Iterator[tuple[Any, ...]]:
     """Yield the head and the lines of predicted labels; Kaggle numbers the images from 1."""
     yield ("ImageId", "Label") if kaggle else ("label",)
     for number, index in enumerate(predictions.tolist(), 1):
         yield (number, labels[index]) if kaggle else (labels[index],)
 
 
-def probability_lines(probabilities: NDArray, labels: list) -> Iterator[tuple[Any, ...]]:
+def probability_lines(probabilities: NDArray[Any], labels: list[Any]) -> Iterator[tuple[Any, ...]]:
     """Yield the head, the label of each class, and the lines of probabilities, with all their digits."""
     yield tuple(labels)
     yield from map(tuple, probabilities)

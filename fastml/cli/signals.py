@@ -1,8 +1,10 @@
-"""SIGINT and SIGTERM during training: stop between two slices, so that no finished slice is lost."""
+"""SIGINT and SIGTERM during training: nothing is lost that a run with a checkpoint, or with `--save`, can keep."""
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 from fastml.options import Progress
 
@@ -18,6 +20,10 @@ class Stopped(BaseException):
         self.signum = signum
 
 
+class Terminated(KeyboardInterrupt):
+    """Raised by SIGTERM where it does what Ctrl-C does."""
+
+
 @contextmanager
 def stopping_between_slices(progress: Progress | None, message: str) -> Iterator[Progress]:
     """Yield a `progress` callback that raises `Stopped` with the message at the next call after SIGINT or SIGTERM.
@@ -26,13 +32,13 @@ def stopping_between_slices(progress: Progress | None, message: str) -> Iterator
     """
     usual = {signum: signal.getsignal(signum) for signum in SIGNALS}
     usual = {signum: handler for signum, handler in usual.items() if handler not in (None, signal.SIG_IGN)}
-    received = []
+    received: list[int] = []
 
-    def note(signum, frame):
+    def note(signum: int, frame: FrameType | None) -> None:
         received.append(signum)
         restore()
 
-    def restore():
+    def restore() -> None:
         for signum, handler in usual.items():
             signal.signal(signum, handler)
 
@@ -50,6 +56,29 @@ def stopping_between_slices(progress: Progress | None, message: str) -> Iterator
             raise Stopped(received[0], message)
     finally:
         restore()
+
+
+@contextmanager
+def raising_at_sigterm() -> Iterator[None]:
+    """Have the first SIGTERM raise `Terminated` while the block runs, as Ctrl-C raises KeyboardInterrupt.
+
+    A second signal has its usual effect. A signal that was ignored before stays ignored, and a thread that is not the
+    main one cannot handle signals.
+    """
+    usual = signal.getsignal(signal.SIGTERM)
+    if usual in (None, signal.SIG_IGN) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def terminate(signum: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, usual)
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, usual)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import importlib
 import math
 import signal
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +17,7 @@ from fastml.callbacks import Callback
 from fastml.checkpoints import FILE_NAME
 from fastml.cli.arguments import (
     PICTURE,
+    Commands,
     add_command,
     add_data,
     add_quiet,
@@ -28,10 +29,11 @@ from fastml.cli.arguments import (
     real,
 )
 from fastml.cli.log import log_of
-from fastml.cli.signals import KEPT, Stopped, stopping_between_slices
+from fastml.cli.signals import KEPT, Stopped, Terminated, raising_at_sigterm, stopping_between_slices
 from fastml.datasets import load_mnist
 from fastml.history import History
 from fastml.optimizers import SGD, AdamW, Momentum, Optimizer
+from fastml.options import Progress
 from fastml.schedules import SCHEDULES
 from fastml.training import train_nn, train_softmax
 from fastml.weights import save_weights
@@ -40,16 +42,16 @@ HIDDEN = 400
 OPTIMIZERS = ("sgd", "momentum", "nesterov", "adamw")
 
 
-def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
+def add(commands: Commands) -> argparse.ArgumentParser:
     """Add the command to the argparse commands and return its parser."""
     purpose = "Train a model and print a line for each epoch, on MNIST unless other data are given."
     parser = add_command(commands, "train", purpose, "fastml train --hidden 100 --epochs 10 --save weights.npz")
     add_data(parser)
     add_quiet(parser)
     add = parser.add_argument
-    models = {"choices": ("nn", "softmax"), "default": "nn"}
+    models: dict[str, Any] = {"choices": ("nn", "softmax"), "default": "nn"}
     add("--model", **models, help="two-layer network or softmax regression (default: %(default)s)")
-    positive = {"type": integer_in(1), "metavar": "N"}
+    positive: dict[str, Any] = {"type": integer_in(1), "metavar": "N"}
     add("--hidden", **positive, help=f"hidden units of the network (default: {HIDDEN})")
     add("--epochs", **positive, default=20, help="passes over the training set (default: %(default)s)")
     add("--lr", type=real, default=0.2, metavar="X", help="step size (default: %(default)s)")
@@ -96,14 +98,20 @@ def run(arguments: argparse.Namespace) -> None:
         nonlocal trained
         trained += 1
 
+    # With a checkpoint, `train` handles signals itself. Without a file to write, SIGTERM ends the process.
+    keeps = arguments.checkpoint is None and (arguments.save is not None or arguments.plot is not None)
     try:
-        history, num_examples = train(arguments, settings, optimizer, count_epoch)
+        with raising_at_sigterm() if keeps else nullcontext():
+            history, num_examples = train(arguments, settings, optimizer, count_epoch)
     except (KeyboardInterrupt, BrokenPipeError) as error:
         written = keep_results(arguments, settings, getattr(error, "history", None), plotting)
-        if not written or isinstance(error, BrokenPipeError):
+        if isinstance(error, BrokenPipeError):
             raise
-        message = f"interrupted; {written}. With --checkpoint DIR, a run can go on"
-        raise Stopped(signal.SIGINT, message) from error
+        is_terminated = isinstance(error, Terminated)
+        message = "terminated" if is_terminated else "interrupted"
+        if written:
+            message += f"; {written}. With --checkpoint DIR, a run can go on"
+        raise Stopped(signal.SIGTERM if is_terminated else signal.SIGINT, message) from error
 
     if trained == 0:
         print(f"the run in {arguments.checkpoint} is finished: it has {len(history)} epochs")
@@ -132,13 +140,12 @@ def train_here(
         numba.set_num_threads(arguments.threads)
     with progress_unless_quiet(arguments, "B") as progress:
         train_set, test_set = load_mnist(arguments.data, raw=True, progress=progress)
-    sets = [*train_set, *test_set]
-    if not len(test_set.y):
-        print(f"fastml: {arguments.data} holds no test set", file=sys.stderr)
-        sets = [*train_set]
-
     names = ("lr", "schedule", "batch", "shuffle", "seed", "l2", "bias", "standardize", "warmup_epochs")
-    used = {name: settings[name] for name in names}
+    used: dict[str, Any] = {name: settings[name] for name in names}
+    if len(test_set.y):
+        used["X_te"], used["y_te"] = test_set
+    else:
+        print(f"fastml: {arguments.data} holds no test set", file=sys.stderr)
     if not arguments.standardize:
         used["scale"] = train_set.scale
     if arguments.deform:
@@ -146,13 +153,13 @@ def train_here(
     train = train_softmax if arguments.model == "softmax" else partial(train_nn, hidden_dim=settings["hidden_dim"])
     log = log_of(arguments, settings, train_set, test_set)
     with ExitStack() as stack:
-        progress = stack.enter_context(progress_unless_quiet(arguments, " examples"))
+        shown: Progress | None = stack.enter_context(progress_unless_quiet(arguments, " examples"))
         if arguments.checkpoint is not None:
             message = KEPT.format(arguments.checkpoint)
-            progress = stack.enter_context(stopping_between_slices(progress, message))
+            shown = stack.enter_context(stopping_between_slices(shown, message))
         used |= {"epochs": arguments.epochs, "optimizer": optimizer, "verbose": not arguments.quiet}
         used |= {"checkpoint": arguments.checkpoint, "resume": arguments.resume}
-        history = train(*sets, **used, progress=progress, callback=[count_epoch, *([log] if log else [])])
+        history = train(*train_set, **used, progress=shown, callback=[count_epoch, *([log] if log else [])])
     if log is not None:
         log(history)
     return history, len(train_set.y)

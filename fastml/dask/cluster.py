@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
-from typing import Any
+from typing import Any, TypeVar
 
 import dask
 from distributed import Client, KilledWorker, as_completed
@@ -16,7 +16,8 @@ from fastml.weights import Weights
 # scheduler's setting distributed.scheduler.allowed-failures says.
 RETRIES = 2
 
-Done = Callable[[int, Any], object]
+# What a task returns.
+Result = TypeVar("Result")
 
 
 class Cluster:
@@ -55,7 +56,9 @@ class Cluster:
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
             return self.client.submit(same, weights, key=f"weights-{self.token}-{self.calls}", retries=RETRIES)
 
-    def collect(self, function: Callable, done: Done | None = None, **arguments: Any) -> list:
+    def collect(
+        self, function: Callable[..., Result], done: Callable[[int, Result], object] | None = None, **arguments: Any
+    ) -> list[Result]:
         """Return the results of ``function(job, **arguments)`` for each shard, in the order of shards.
 
         `done` is called as ``done(number, result)`` when a task ends. An exception, also of `done`, cancels the tasks
@@ -63,7 +66,7 @@ class Cluster:
         """
         self.calls += 1
         numbers = {f"{function.__name__}-{self.token}-{self.calls}-{job.number}": job.number for job in self.jobs}
-        results = [None] * len(self.jobs)
+        results: dict[int, Result] = {}
         futures = []
         for where, some in self.shares(list(numbers)):
             jobs = [self.jobs[numbers[key]] for key in some]
@@ -80,14 +83,14 @@ class Cluster:
             if self.client.status == "running":
                 self.client.cancel(futures)
             raise
-        return results
+        return [results[number] for number in range(len(self.jobs))]
 
     def shares(self, keys: list[str]) -> Iterator[tuple[str | None, list[str]]]:
         """Yield the workers that there are, each with the keys of the tasks that it should begin with.
 
         Dask alone would give all tasks to the worker that has the weights, and later move some of them.
         """
-        workers = sorted(self.client.nthreads()) or [None]
+        workers: list[str | None] = sorted(self.client.nthreads()) or [None]
         for number, where in enumerate(workers):
             if number < len(keys):
                 yield where, keys[number :: len(workers)]

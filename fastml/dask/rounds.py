@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastml import callbacks, checks
+from fastml import callbacks, checks, scalars
 from fastml.callbacks import Callback
 from fastml.checkpoints import Checkpoint, CheckpointError, RunState, fingerprint
 from fastml.dask.cluster import Cluster
@@ -23,8 +23,8 @@ from fastml.history import EpochResult, History, table_head
 from fastml.models import Parameters
 from fastml.optimizers import SGD, Momentum, Optimizer
 from fastml.options import Progress
-from fastml.runs import LabelledSet, Settings
 from fastml.schedules import scheduled_lr
+from fastml.settings import CheckedSettings, LabelledSet, describe
 from fastml.verdicts import ModelInput, loss_err_of_model
 from fastml.weights import Weights
 
@@ -33,21 +33,21 @@ class Averaging(NamedTuple):
     """How much a shard does in a round, and what the average of the shards' weights changes."""
 
     local_steps: int | None
-    outer: Optimizer | None
+    outer: SGD | Momentum
     outer_lr: float
 
-    def checked(self) -> "Averaging":
-        """Return the settings after their checks, with an optimizer that has no state yet."""
-        outer = SGD() if self.outer is None else self.outer
-        if not isinstance(outer, SGD | Momentum):
-            raise TypeError(f"outer must be SGD() or Momentum(), got {outer!r:.80}")
-        outer.check()
-        steps = self.local_steps
-        return Averaging(
-            None if steps is None else checks.check_integer("local_steps", steps, minimum=1),
-            replace(outer, state={}, steps=np.zeros(1, np.int64)),
-            checks.check_real("outer_lr", self.outer_lr),
-        )
+
+def check_averaging(local_steps: int | None, outer: Optimizer | None, outer_lr: float) -> Averaging:
+    """Return the settings after their checks, with an optimizer that has no state yet."""
+    outer = SGD() if outer is None else outer
+    if not isinstance(outer, SGD | Momentum):
+        raise TypeError(f"outer must be SGD() or Momentum(), got {outer!r:.80}")
+    outer.check()
+    return Averaging(
+        None if local_steps is None else scalars.check_integer("local_steps", local_steps, minimum=1),
+        replace(outer, state={}, steps=np.zeros(1, np.int64)),
+        scalars.check_real("outer_lr", outer_lr),
+    )
 
 
 class Rounds:
@@ -59,7 +59,7 @@ class Rounds:
         facts: Sequence[Facts],
         test_set: LabelledSet | None,
         weights: Weights,
-        settings: Settings,
+        settings: CheckedSettings,
         averaging: Averaging,
     ):
         self.cluster, self.facts, self.test_set = cluster, facts, test_set
@@ -70,7 +70,7 @@ class Rounds:
         self.checkpoint: Checkpoint | None = None
 
     @contextmanager
-    def kept_in(self, directory: str | os.PathLike, resume: bool) -> Iterator[None]:
+    def kept_in(self, directory: str | os.PathLike[str], resume: bool) -> Iterator[None]:
         """Save the state in a directory after each round of the block; with resume, first load what is saved there."""
         num_examples = sum(facts.num_examples for facts in self.facts)
         self.checkpoint = Checkpoint(directory, self.describe(), num_examples, self.settings.options.batch)
@@ -93,7 +93,7 @@ class Rounds:
             "biases": list(self.history.weights.biases),
             "shards": [facts.fingerprint for facts in self.facts],
             "test set": None if self.test_set is None else fingerprint(*self.test_set),
-            **self.settings.describe(),
+            **describe(self.settings),
             "local_steps": self.averaging.local_steps,
             "outer": repr(self.averaging.outer),
             "outer_lr": self.averaging.outer_lr,
@@ -144,7 +144,7 @@ class Rounds:
             )
             losses["test"] = test_loss
             if not math.isfinite(test_loss):
-                reasons.append(checks.first_not_finite(weights[0].dtype, X_te=X))
+                reasons.append(checks.first_not_finite(weights[0].dtype, X_te=X) or "")
         for which, loss in losses.items():
             if not math.isfinite(loss):
                 grown = "the weights have grown without bound; a smaller lr (or X scaled to [0, 1]) may help"
@@ -154,14 +154,15 @@ class Rounds:
 
     def counting(self, total: int) -> Callable[[int, Trained | Evaluated], object] | None:
         """Return what calls `progress` when a shard is done, with the mean loss of those that are."""
-        if self.progress is None:
+        progress = self.progress
+        if progress is None:
             return None
         done, losses = 0, 0.0
 
         def count(number: int, result: Trained | Evaluated) -> None:
             nonlocal done, losses
             done, losses = done + result.num_examples, losses + result.num_examples * result.loss
-            self.progress(done, total, losses / done)
+            progress(done, total, losses / done)
 
         return count
 

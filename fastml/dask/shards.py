@@ -9,17 +9,18 @@ import mmap
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastml import checks
+from fastml import checks, scalars
+from fastml.arrays import describe
 from fastml.datasets import open_idx
 from fastml.datasets.generate import shard_names
 from fastml.datasets.places import IMAGE_FILE, LABEL_FILE, TRAIN, find_place
 from fastml.mapping import mapping_of
-from fastml.runs import LabelledSet
+from fastml.settings import LabelledSet
 
 
 class FileRows(NamedTuple):
@@ -30,16 +31,20 @@ class FileRows(NamedTuple):
     dtype: str
     shape: tuple[int, ...]
 
-    def open(self) -> NDArray:
+    def open(self) -> NDArray[Any]:
         """Map the rows into memory, read-only."""
         return np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
 
 
 Source = str | FileRows
-Shard = tuple[Source, ...] | Callable[[], Sequence[NDArray]]
+Shard = tuple[Source, ...] | Callable[[], Sequence[NDArray[Any]]]
+# A shard as it may be given: paths need not be absolute.
+GivenShard = Sequence[str | os.PathLike[str] | FileRows] | Callable[[], Sequence[NDArray[Any]]]
 
 
-def shards_of(data: str | os.PathLike | Sequence[str | os.PathLike | np.memmap], count: int | None = None) -> list:
+def shards_of(
+    data: str | os.PathLike[str] | Sequence[str | os.PathLike[str] | np.memmap[Any, Any]], count: int | None = None
+) -> list[Shard]:
     """Cut a training set in files into shards: ranges of rows, of equal length but for one row, without a copy.
 
     Parameters
@@ -83,7 +88,7 @@ def shards_of(data: str | os.PathLike | Sequence[str | os.PathLike | np.memmap],
     [(3, 4), (3, 4), (4, 4)]
     """
     if count is not None:
-        count = checks.check_integer("count", count, minimum=1)
+        count = scalars.check_integer("count", count, minimum=1)
     if isinstance(data, str | os.PathLike):
         directory = Path(data).resolve()
         pairs = shard_names(directory)
@@ -94,7 +99,7 @@ def shards_of(data: str | os.PathLike | Sequence[str | os.PathLike | np.memmap],
         place = find_place(directory)
         if place.name:
             raise ValueError(f"{directory} holds NIST's {place.name}: its images are not upright in the file")
-        data = [place.needed(TRAIN, kind) for kind in (IMAGE_FILE, LABEL_FILE)]
+        data = [str(place.needed(TRAIN, kind)) for kind in (IMAGE_FILE, LABEL_FILE)]
     if not isinstance(data, Sequence) or len(data) not in (2, 3):
         raise TypeError("data must be a directory, or the paths or maps of X, y and perhaps sample_weight")
     if count is None:
@@ -109,13 +114,13 @@ def shards_of(data: str | os.PathLike | Sequence[str | os.PathLike | np.memmap],
     return [tuple(place_of(array[start:stop]) for array in maps) for start, stop in itertools.pairwise(cuts)]
 
 
-def place_of(array: NDArray) -> FileRows:
+def place_of(array: NDArray[Any]) -> FileRows:
     """Return where the rows of a mapped file lie in the file; reject an array that is not one."""
     mapping = mapping_of(array)
     if not isinstance(array, np.memmap) or mapping is None or array.filename is None or not array.flags.c_contiguous:
         raise TypeError(
             f"data must be maps of files, as open_idx and np.load(path, mmap_mode='r') return them, got "
-            f"{checks.describe(array)} in memory; save it to a file that the workers can read"
+            f"{describe(array)} in memory; save it to a file that the workers can read"
         )
     # A map begins at a multiple of this number of bytes.
     begin = array.offset - array.offset % mmap.ALLOCATIONGRANULARITY
@@ -123,18 +128,19 @@ def place_of(array: NDArray) -> FileRows:
     return FileRows(os.fspath(array.filename), offset, array.dtype.str, array.shape)
 
 
-def open_file(path: str | os.PathLike) -> NDArray:
+def open_file(path: str | os.PathLike[str]) -> NDArray[Any]:
     """Map an ``.npy`` file or an IDX file into memory."""
     if os.fspath(path).endswith(".npy"):
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        mapped: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        return mapped
     return open_idx(path)
 
 
-def check_shards(shards: Iterable) -> list[Shard]:
+def check_shards(shards: Iterable[GivenShard]) -> list[Shard]:
     """Return the shards with absolute paths; reject what is no shard."""
     if isinstance(shards, str | os.PathLike) or not isinstance(shards, Iterable):
         raise TypeError(f"shards must be a list, as shards_of returns it, got {type(shards).__name__}")
-    checked = []
+    checked: list[Shard] = []
     for number, shard in enumerate(shards):
         if callable(shard):
             checked.append(shard)
@@ -175,7 +181,7 @@ def open_shard(shard: Shard, number: int, where: str) -> LabelledSet:
     return LabelledSet(X, y, checks.check_sample_weight(weights[0] if weights else None, len(X)))
 
 
-def open_source(source: Source, where: str) -> NDArray:
+def open_source(source: Source, where: str) -> NDArray[Any]:
     """Map a file; an error names the worker and the path."""
     path = source.path if isinstance(source, FileRows) else source
     try:

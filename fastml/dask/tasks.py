@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from fastml import checks
 from fastml.checkpoints import fingerprint
 from fastml.dask.shards import Shard, open_shard
-from fastml.epochs import EpochData, run_epoch
+from fastml.epochs import EpochArguments, run_epoch
 from fastml.kernels.compile import forks
 from fastml.mapping import mapping_of
-from fastml.options import Options
+from fastml.options import CheckedOptions
 from fastml.orders import epoch_order
 from fastml.verdicts import ModelInput, loss_err_of_model
 from fastml.weights import Weights
@@ -50,7 +50,7 @@ class Facts(NamedTuple):
 class Plan(NamedTuple):
     """How a shard is trained on in a round."""
 
-    options: Options
+    options: CheckedOptions
     seed: int
     round: int
     local_steps: int | None
@@ -60,7 +60,7 @@ class Plan(NamedTuple):
 class Trained(NamedTuple):
     """The weights and biases after the work of a round, the examples that it took, and their mean loss if wanted."""
 
-    arrays: list[NDArray]
+    arrays: list[NDArray[Any]]
     num_examples: int
     loss: float
 
@@ -113,7 +113,7 @@ def check_shard(job: Job) -> Facts:
         X, y, sample_weight = open_shard(job.shard, job.number, where)
         # The order of a mapped file is another than that of an array in memory.
         described = fingerprint(X, y, sample_weight) + (", mapped" if mapping_of(X) is not None else "")
-        return Facts(*X.shape, int(y.max()), described)
+        return Facts(len(X), X.shape[1], int(y.max()), described)
 
 
 def train_shard(job: Job, weights: Weights, plan: Plan) -> Trained:
@@ -133,7 +133,7 @@ def train_shard(job: Job, weights: Weights, plan: Plan) -> Trained:
 
         for epoch, start, stop in parts_of(len(X), plan):
             order = epoch_order(X, plan.seed, epoch, job.number)[start:stop]
-            data = EpochData(X, y, order, sample_weight)
+            data = EpochArguments(X, y, order, sample_weight)
             run_epoch(data, parameters, options, keep_loss if plan.wants_loss else None, backgrounds)
             count, losses = count + len(order), losses + mean * len(order)
         return Trained(list(parameters.named().values()), count, losses / count)

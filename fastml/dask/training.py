@@ -1,22 +1,23 @@
 """The training functions on a Dask cluster: check everything, then run the rounds."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from distributed import Client
 from numpy.typing import ArrayLike, NDArray
 
-from fastml import checks
+from fastml import scalars
 from fastml.callbacks import Callback
 from fastml.dask.cluster import Cluster
-from fastml.dask.rounds import Averaging, Rounds
-from fastml.dask.shards import check_shards
+from fastml.dask.rounds import Averaging, Rounds, check_averaging
+from fastml.dask.shards import GivenShard, check_shards
 from fastml.dask.tasks import Facts, check_shard
 from fastml.history import History
 from fastml.models import NETWORK, SOFTMAX_REGRESSION, Model
 from fastml.optimizers import Optimizer
-from fastml.options import Options, Progress
+from fastml.options import LastBatch, Options, Progress
 from fastml.preparation import (
     StartWeights,
     check_settings,
@@ -25,15 +26,15 @@ from fastml.preparation import (
     first_weights,
     transform_of_start,
 )
-from fastml.runs import LabelledSet, Settings
 from fastml.schedules import Schedule
+from fastml.settings import LabelledSet, Settings
 from fastml.training import train
 from fastml.weights import Weights
 
 
 def train_softmax(
     client: Client,
-    shards: Iterable[Sequence | Callable],
+    shards: Iterable[GivenShard],
     X_te: ArrayLike | None = None,
     y_te: ArrayLike | None = None,
     rounds: int = 10,
@@ -43,17 +44,17 @@ def train_softmax(
     local_steps: int | None = None,
     outer: Optimizer | None = None,
     outer_lr: float = 1.0,
-    weights: Sequence[NDArray] | None = None,
+    weights: Sequence[NDArray[Any]] | None = None,
     bias: bool = False,
     scale: float | ArrayLike = 1.0,
     shift: float | ArrayLike = 0.0,
     l2: float = 0.0,
     optimizer: Optimizer | None = None,
-    last_batch: str = "nominal",
+    last_batch: LastBatch = "nominal",
     schedule: Schedule = "constant",
     warmup_rounds: int = 0,
     seed: int = 0,
-    checkpoint: str | os.PathLike | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
     verbose: bool = True,
     callback: Callback | Iterable[Callback] | None = None,
@@ -150,7 +151,7 @@ def train_softmax(
     """
     options = Options(lr, batch, scale, shift, last_batch, l2, optimizer)
     settings = settings_of(rounds, options, seed, schedule, warmup_rounds)
-    averaging, start = Averaging(local_steps, outer, outer_lr), StartWeights(weights, bias)
+    averaging, start = check_averaging(local_steps, outer, outer_lr), StartWeights(weights, bias)
     run = prepare(client, shards, (X_te, y_te), SOFTMAX_REGRESSION, start, settings, averaging)
     run.progress = progress
     return train(run, checkpoint, resume, verbose, callback)
@@ -158,7 +159,7 @@ def train_softmax(
 
 def train_nn(
     client: Client,
-    shards: Iterable[Sequence | Callable],
+    shards: Iterable[GivenShard],
     X_te: ArrayLike | None = None,
     y_te: ArrayLike | None = None,
     hidden_dim: int = 500,
@@ -169,17 +170,17 @@ def train_nn(
     local_steps: int | None = None,
     outer: Optimizer | None = None,
     outer_lr: float = 1.0,
-    weights: Sequence[NDArray] | None = None,
+    weights: Sequence[NDArray[Any]] | None = None,
     bias: bool = False,
     scale: float | ArrayLike = 1.0,
     shift: float | ArrayLike = 0.0,
     l2: float = 0.0,
     optimizer: Optimizer | None = None,
-    last_batch: str = "nominal",
+    last_batch: LastBatch = "nominal",
     schedule: Schedule = "constant",
     warmup_rounds: int = 0,
     seed: int = 0,
-    checkpoint: str | os.PathLike | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
     verbose: bool = True,
     callback: Callback | Iterable[Callback] | None = None,
@@ -223,21 +224,21 @@ def train_nn(
     """
     options = Options(lr, batch, scale, shift, last_batch, l2, optimizer)
     settings = settings_of(rounds, options, seed, schedule, warmup_rounds)
-    averaging, start = Averaging(local_steps, outer, outer_lr), StartWeights(weights, bias, hidden_dim)
+    averaging, start = check_averaging(local_steps, outer, outer_lr), StartWeights(weights, bias, hidden_dim)
     run = prepare(client, shards, (X_te, y_te), NETWORK, start, settings, averaging)
     run.progress = progress
     return train(run, checkpoint, resume, verbose, callback)
 
 
-def settings_of(rounds: int, options: Options, seed: int, schedule: Schedule, warmup_rounds: int) -> Settings:
+def settings_of(rounds: int, options: Options, seed: int, schedule: Schedule, warmup_rounds: int) -> Settings[Options]:
     """Return the settings of a run that has a round in the place of each epoch."""
     return Settings(
-        epochs=checks.check_integer("rounds", rounds, minimum=0),
+        epochs=scalars.check_integer("rounds", rounds, minimum=0),
         options=options,
         shuffle=True,
         seed=seed,
         schedule=schedule,
-        warmup_epochs=checks.check_integer("warmup_rounds", warmup_rounds, minimum=0),
+        warmup_epochs=scalars.check_integer("warmup_rounds", warmup_rounds, minimum=0),
         deform=None,
         validation_fraction=0.0,
         patience=None,
@@ -248,26 +249,25 @@ def settings_of(rounds: int, options: Options, seed: int, schedule: Schedule, wa
 
 def prepare(
     client: Client,
-    shards: Iterable,
+    shards: Iterable[GivenShard],
     test: tuple[ArrayLike | None, ArrayLike | None],
     model: Model,
     start: StartWeights,
-    settings: Settings,
+    settings: Settings[Options],
     averaging: Averaging,
 ) -> Rounds:
     """Check the arguments, then the workers, then the shards, so that the first round finds no invalid input."""
-    start = start._replace(weights=check_start(start.weights, model))
-    averaging, checked = averaging.checked(), check_shards(shards)
+    given, checked = check_start(start.weights, model), check_shards(shards)
     cluster = Cluster(client, checked)
     cluster.check_workers()
     facts = cluster.collect(check_shard)
-    input_dim, num_classes = check_facts(facts, start.weights)
+    input_dim, num_classes = check_facts(facts, given)
     # The checks look at the shape of X alone.
-    settings = check_settings(settings, np.broadcast_to(np.uint8(0), (facts[0].num_examples, input_dim)))
-    settings = transform_of_start(start.weights, settings)
+    with_checks = check_settings(settings, np.broadcast_to(np.uint8(0), (facts[0].num_examples, input_dim)))
+    with_checks = transform_of_start(given, with_checks)
     test_set: LabelledSet | None = check_test_set(*test, input_dim, num_classes)
-    weights = first_weights(model, start, (input_dim, num_classes), settings)
-    return Rounds(cluster, facts, test_set, weights, settings, averaging)
+    weights = first_weights(given, start, model, (input_dim, num_classes), with_checks)
+    return Rounds(cluster, facts, test_set, weights, with_checks, averaging)
 
 
 def check_facts(facts: Sequence[Facts], start: Weights | None) -> tuple[int, int]:

@@ -14,19 +14,18 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from io import BufferedReader
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastml import checks
+from fastml import scalars
 from fastml.files import Progress, replacing
 from fastml.kernels.compile import forks
 
 from . import lines
 from .idx import idx_header
 from .lines import ConvertError
-from .text_formats import FORMATS, Csv, Layout, Libsvm
+from .text_formats import FORMATS, Csv, Layout, Libsvm, TextFormat
 
 __all__ = ["FORMATS", "ConvertError", "Layout", "convert", "format_of", "read_table"]
 
@@ -41,12 +40,12 @@ LINE_BYTES_PER_PIXEL = 64
 
 
 def convert(
-    source: str | os.PathLike,
-    images: str | os.PathLike,
-    labels: str | os.PathLike | None,
+    source: str | os.PathLike[str],
+    images: str | os.PathLike[str],
+    labels: str | os.PathLike[str] | None,
     *,
     shape: tuple[int, int] = (28, 28),
-    text_format: Literal["libsvm", "csv"] | None = None,
+    text_format: TextFormat | None = None,
     layout: Layout | None = None,
     progress: Progress | None = None,
 ) -> int:
@@ -106,41 +105,41 @@ def convert(
     text_format = text_format or format_of(source)
     if text_format not in FORMATS:
         raise ValueError(f"text_format must be one of {', '.join(FORMATS)}, got {text_format!r}")
-    shape = [checks.check_integer("each side of shape", side, minimum=1) for side in shape]
-    if len(shape) != 2:
-        raise ValueError(f"shape must be rows and columns, got {shape}")
+    sides = [scalars.check_integer("each side of shape", side, minimum=1) for side in shape]
+    if len(sides) != 2:
+        raise ValueError(f"shape must be rows and columns, got {sides}")
     if labels is None and text_format == "libsvm":
         raise ValueError("labels must be a file for LIBSVM text: its lines begin with a label")
     layout, count = Layout() if layout is None else layout, 0
-    checks.check_real("layout.scale", layout.scale)
-    reader = FORMATS[text_format](layout, math.prod(shape), labels is not None)
+    scalars.check_real("layout.scale", layout.scale)
+    reader = FORMATS[text_format](layout, math.prod(sides), labels is not None)
     with ExitStack() as stack:
         file = stack.enter_context(open(source, "rb"))
         size = os.fstat(file.fileno()).st_size
         # The number of examples is known only at the end. Then the headers are written again.
         image_file, label_file = stack.enter_context(replacing(images)), None
-        image_file.write(idx_header(UINT8, (0, *shape)))
+        image_file.write(idx_header(UINT8, (0, *sides)))
         if labels is not None:
             label_file = stack.enter_context(replacing(labels))
             label_file.write(idx_header(UINT8, (0,)))
         for X, y in read_examples(file, reader):
-            image_file.write(X)
+            image_file.write(X.data)
             if label_file is not None:
-                label_file.write(y)
+                label_file.write(y.data)
             count += len(y)
             if progress is not None:
                 progress(file.tell(), size)
         if count == 0:
             raise ConvertError(f"{file.name}: found no examples")
         image_file.seek(0)
-        image_file.write(idx_header(UINT8, (count, *shape)))
+        image_file.write(idx_header(UINT8, (count, *sides)))
         if label_file is not None:
             label_file.seek(0)
             label_file.write(idx_header(UINT8, (count,)))
     return count
 
 
-def format_of(source: str | os.PathLike) -> str:
+def format_of(source: str | os.PathLike[str]) -> TextFormat:
     """Return the format that the name of a file implies."""
     suffixes = [suffix.lower() for suffix in Path(source).suffixes]
     if suffixes and suffixes[-1] in COMPRESSED_SUFFIXES:
@@ -148,13 +147,15 @@ def format_of(source: str | os.PathLike) -> str:
     return "csv" if suffixes and suffixes[-1] == ".csv" else "libsvm"
 
 
-def read_table(path: str | os.PathLike, num_pixels: int | None = None) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def read_table(
+    path: str | os.PathLike[str], num_pixels: int | None = None
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Return the pixels, (num_examples, num_pixels), and the labels of a CSV with a column of labels, in memory.
 
     With num_pixels, the column may be missing: the labels are 0 then.
     """
     with open(path, "rb") as file:
-        reader = Csv(Layout(), num_pixels, None if num_pixels else True)
+        reader = Csv(Layout(), num_pixels or 0, None if num_pixels else True)
         parts = [(X.copy(), y.copy()) for X, y in read_examples(file, reader)]
     if not parts:
         raise ConvertError(f"{path}: found no examples")
@@ -164,8 +165,9 @@ def read_table(path: str | os.PathLike, num_pixels: int | None = None) -> tuple[
 
 def read_examples(file: BufferedReader, reader: Libsvm | Csv) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
     """Yield images, (count, num_pixels), and labels of a text in blocks; each block reuses the same memory."""
-    images, labels, lines_before = None, None, 0
-    longest = max(lines.BLOCK_BYTES, LINE_BYTES_PER_PIXEL * (reader.num_pixels or 0))
+    images: NDArray[np.uint8] | None = None
+    labels, lines_before = np.zeros(0, np.uint8), 0
+    longest = max(lines.BLOCK_BYTES, LINE_BYTES_PER_PIXEL * reader.num_pixels)
     for block in lines.read_lines(file, longest):
         position = 0
         if images is None and block.strip():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastml import checks
+from fastml import checks, scalars
 from fastml.datasets.kernels import deformation
 from fastml.kernels.compile import forks
 
@@ -17,7 +19,7 @@ LIMITS = {"scale": 0.1, "stretch": 0.1, "shear": 0.1, "rotation": 0.15, "shift":
 CALL_PIXELS = 2**23
 
 
-def deform(images: ArrayLike, numbers: ArrayLike, seed: int = 0, out: NDArray[np.uint8] | None = None) -> NDArray:
+def deform(images: ArrayLike, numbers: ArrayLike, seed: int = 0, out: NDArray[np.uint8] | None = None) -> NDArray[Any]:
     """Deform images by smooth random displacements, writing to out in place if it is given.
 
     Image number k is made from ``images[k % len(images)]`` and depends only on this image, the seed and k. So any part
@@ -87,7 +89,7 @@ def deform(images: ArrayLike, numbers: ArrayLike, seed: int = 0, out: NDArray[np
     """
     images = checks.check_images(images, deformation.MOST_PIXELS)
     numbers = checks.check_numbers(numbers)
-    seed = checks.check_seed(seed)
+    seed = scalars.check_seed(seed)
     _, rows, columns = images.shape
     shape = (numbers.size, rows, columns)
     if out is None:

@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -24,7 +24,7 @@ from .places import RECORD
 from .sources import SETS, Download, Source
 
 try:
-    import pooch
+    import pooch as pooch  # `fastml fetch` turns its log off
     import requests
     import urllib3
 except ImportError as error:
@@ -38,7 +38,7 @@ CHUNK_BYTES = 2**16
 BLOCK_EXAMPLES = 10_000
 
 
-def fetch(name: str, directory: str | os.PathLike | None = None, *, progress: Progress | None = None) -> Path:
+def fetch(name: str, directory: str | os.PathLike[str] | None = None, *, progress: Progress | None = None) -> Path:
     """Fetch a set into a directory, as four plain IDX files that `load_mnist` reads.
 
     A download is kept only if it has the published SHA-256 digest. The download stays in the user's cache directory, so
@@ -96,7 +96,7 @@ def fetch(name: str, directory: str | os.PathLike | None = None, *, progress: Pr
     return directory
 
 
-def place(name: str, directory: str | os.PathLike | None) -> Path:
+def place(name: str, directory: str | os.PathLike[str] | None) -> Path:
     """Return the directory that a set is fetched into."""
     return cache() / name if directory is None else Path(directory)
 
@@ -204,17 +204,17 @@ def unpack(archive: Path, source: Source, path: Path) -> None:
                     block = block - np.uint8(source.first_label)
                 elif source.transposed:
                     block = np.ascontiguousarray(block.transpose(0, 2, 1))
-                file.write(block)
+                file.write(block.data)
             check(stream.read(1), b"", archive)
     except (zipfile.BadZipFile, KeyError, *DAMAGED_STREAM_ERRORS) as error:
         raise IdxError(f"{archive}: found a damaged archive ({error}), need a whole one") from error
 
 
 @contextmanager
-def inflated(archive: Path, member: str | None) -> Iterator[BinaryIO]:
+def inflated(archive: Path, member: str | None) -> Iterator[gzip.GzipFile]:
     """Open a gzip file, or a gzip member of a zip archive, as a decompressed stream, without writing a file."""
     with ExitStack() as stack:
-        compressed = stack.enter_context(open(archive, "rb"))
+        compressed: IO[bytes] = stack.enter_context(open(archive, "rb"))
         if member is not None:
             compressed = stack.enter_context(stack.enter_context(zipfile.ZipFile(compressed)).open(member))
         yield stack.enter_context(gzip.GzipFile(fileobj=compressed))

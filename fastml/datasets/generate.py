@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fastml import checks
+from fastml import scalars
 from fastml.files import Progress, locked_directory
 from fastml.kernels.compile import forks
 from fastml.threads import Call
@@ -72,7 +72,7 @@ class Series:
 
 
 def generate_mnist(
-    directory: str | os.PathLike,
+    directory: str | os.PathLike[str],
     count: int,
     seed: int = 0,
     progress: Progress | None = None,
@@ -123,7 +123,7 @@ def generate_mnist(
     >>> X.shape, int(y[7]), int(y[60_007])
     ((60100, 784), 3, 3)
     """
-    count, seed = checks.check_integer("count", count, minimum=1), checks.check_seed(seed)
+    count, seed = scalars.check_integer("count", count, minimum=1), scalars.check_seed(seed)
     if count > LARGEST_COUNT:
         raise ValueError(f"count must be at most {LARGEST_COUNT}, as IDX counts no further, got {count}")
     files = files_of(count, shards)
@@ -162,7 +162,7 @@ def files_of(count: int, shards: int | None) -> dict[tuple[str, str], range]:
     """Return the names of the files of images and labels, with the numbers of the images in each pair."""
     if shards is None:
         return {(IMAGES[0], LABELS[0]): range(count)}
-    shards = checks.check_integer("shards", shards, minimum=1)
+    shards = scalars.check_integer("shards", shards, minimum=1)
     if shards > min(count, LARGEST_SHARDS):
         raise ValueError(f"shards must be at most {min(count, LARGEST_SHARDS)}, got {shards}")
     cuts = [number * count // shards for number in range(shards + 1)]
@@ -245,7 +245,7 @@ def complete(file: FileIO, series: Series, count: int, progress: Progress | None
 
 def append(file: FileIO, data: bytes | NDArray[np.uint8]) -> None:
     """Append bytes to a file and flush them to the disk, so that later bytes never reach the disk before them."""
-    rest = memoryview(data).cast("B")
+    rest = memoryview(data if isinstance(data, bytes) else data.data).cast("B")
     try:
         while rest:
             rest = rest[file.write(rest) :]

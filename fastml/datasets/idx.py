@@ -23,17 +23,17 @@ import zlib
 from contextlib import AbstractContextManager, nullcontext
 from io import BufferedReader, BufferedWriter
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from fastml.checks import as_array
+from fastml.arrays import as_array
 from fastml.files import replacing
 
-from .streams import CHUNK_BYTES, XZ_MAGIC, whole_stream
+from .streams import CHUNK_BYTES, XZ_MAGIC, Readable, whole_stream
 
-_DTYPES = {
+_DTYPES: dict[int, np.dtype[Any]] = {
     0x08: np.dtype("u1"),
     0x09: np.dtype("i1"),
     0x0B: np.dtype(">i2"),
@@ -56,7 +56,7 @@ class IdxError(ValueError):
     """A file, or an array to be written to one, is not what IDX (or the data set it belongs to) allows."""
 
 
-def read_idx(path: str | os.PathLike) -> np.ndarray:
+def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     """Read an array from an IDX file, plain or compressed with gzip or xz.
 
     The first bytes of the file tell the compression, not its name. Memory grows with the data that are read, whatever
@@ -110,7 +110,7 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
     return array if dtype.isnative else array.byteswap(inplace=True).view(dtype.newbyteorder("="))
 
 
-def write_idx(path: str | os.PathLike, array: ArrayLike) -> None:
+def write_idx(path: str | os.PathLike[str], array: ArrayLike) -> None:
     """Write an array to an IDX file, completely or not at all.
 
     The file is written under a temporary name in the same directory, flushed to the disk and renamed, so `path` holds
@@ -151,16 +151,16 @@ def write_idx(path: str | os.PathLike, array: ArrayLike) -> None:
         raise IdxError(f"{path}: found shape {array.shape}, IDX has dimensions up to {_LARGEST_DIMENSION}")
     with replacing(path) as file, _compressed(file, path.name) as stream:
         stream.write(idx_header(dtype, array.shape))
-        stream.write(np.ascontiguousarray(array, dtype))
+        stream.write(np.ascontiguousarray(array, dtype).data)
 
 
-def idx_header(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
+def idx_header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
     """Return the header of an IDX file; the dtype must be big-endian or have one byte."""
     # IDX stores the number of dimensions in one byte, which is enough for the at most 64 dimensions of NumPy.
     return struct.pack(f">HBB{len(shape)}I", 0, _TYPE_CODES[dtype.str], len(shape), *shape)
 
 
-def decompressed(file: BufferedReader) -> BinaryIO:
+def decompressed(file: BufferedReader) -> BufferedReader | gzip.GzipFile:
     """Return a stream of the decompressed bytes of `file`; `file` itself if it is not compressed."""
     start = file.peek(len(XZ_MAGIC))
     if start.startswith(_GZIP_MAGIC):
@@ -170,7 +170,9 @@ def decompressed(file: BufferedReader) -> BinaryIO:
     return file
 
 
-def _compressed(file: BufferedWriter, name: str) -> AbstractContextManager[BinaryIO]:
+def _compressed(
+    file: BufferedWriter, name: str
+) -> AbstractContextManager[BufferedWriter | gzip.GzipFile | lzma.LZMAFile]:
     """Return the context of a stream that compresses into `file` by the suffix of `name` and leaves `file` open."""
     if name.endswith(".gz"):
         # No name and no time in the gzip header, so that the same array always gives the same bytes.
@@ -180,7 +182,7 @@ def _compressed(file: BufferedWriter, name: str) -> AbstractContextManager[Binar
     return nullcontext(file)
 
 
-def read_header(stream: BinaryIO, name: str) -> tuple[np.dtype, tuple[int, ...]]:
+def read_header(stream: Readable, name: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
     """Return the dtype and shape that the header claims, and leave `stream` at the first element."""
     magic = stream.read(4)
     if len(magic) < 4:
@@ -194,7 +196,7 @@ def read_header(stream: BinaryIO, name: str) -> tuple[np.dtype, tuple[int, ...]]
     return _DTYPES[type_code], struct.unpack(f">{ndim}I", dimensions)
 
 
-def _read_at_most(stream: BinaryIO, limit: int) -> bytearray:
+def _read_at_most(stream: Readable, limit: int) -> bytearray:
     """Read at most `limit` bytes of `stream`; memory grows with the data that are read, even for a huge `limit`."""
     data = bytearray()
     while chunk := stream.read(min(CHUNK_BYTES, limit - len(data))):
@@ -202,14 +204,14 @@ def _read_at_most(stream: BinaryIO, limit: int) -> bytearray:
     return data
 
 
-def check_size(found: int, claimed: int, dtype: np.dtype, shape: tuple[int, ...], name: str) -> None:
+def check_size(found: int, claimed: int, dtype: np.dtype[Any], shape: tuple[int, ...], name: str) -> None:
     """Reject data with `found` bytes if the header claims another size."""
     if found != claimed:
         bound = "or more " if found > claimed else ""
         raise IdxError(f"{name}: found {found} {bound}bytes of data, {dtype.name} of shape {shape} needs {claimed}")
 
 
-def shaped(data: np.ndarray, dtype: np.dtype, shape: tuple[int, ...], name: str) -> np.ndarray:
+def shaped(data: NDArray[Any], dtype: np.dtype[Any], shape: tuple[int, ...], name: str) -> NDArray[Any]:
     """Return bytes as the array that the header claims, without a copy."""
     try:
         return data.view(dtype).reshape(shape)

@@ -1,5 +1,7 @@
 """A set of images with its labels, which knows the scale of its pixels."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -7,7 +9,7 @@ from numpy.typing import NDArray
 PIXEL_SCALE = 1 / 255
 
 
-class ImageSet(tuple[NDArray, NDArray]):
+class ImageSet(tuple[NDArray[Any], NDArray[Any]]):
     """Images and their labels: a tuple ``(X, y)`` that also knows what brings its pixels into [0, 1].
 
     Attributes
@@ -34,23 +36,23 @@ class ImageSet(tuple[NDArray, NDArray]):
     scale: float
     classes: tuple[str, ...] | None
 
-    def __new__(cls, X: NDArray, y: NDArray, classes: tuple[str, ...] | None = None) -> "ImageSet":
+    def __new__(cls, X: NDArray[Any], y: NDArray[Any], classes: tuple[str, ...] | None = None) -> "ImageSet":
         """Keep the arrays, without copies."""
         made = super().__new__(cls, (X, y))
         made.classes = classes
         made.scale = PIXEL_SCALE if X.dtype == np.uint8 else 1.0
         return made
 
-    def __getnewargs__(self) -> tuple[NDArray, NDArray, tuple[str, ...] | None]:
+    def __getnewargs__(self) -> tuple[NDArray[Any], NDArray[Any], tuple[str, ...] | None]:
         """Return what pickle and copy make the object from."""
         return self.X, self.y, self.classes
 
     @property
-    def X(self) -> NDArray:
+    def X(self) -> NDArray[Any]:
         """The images, a row for each."""
         return self[0]
 
     @property
-    def y(self) -> NDArray:
+    def y(self) -> NDArray[Any]:
         """The labels."""
         return self[1]

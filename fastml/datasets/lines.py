@@ -4,12 +4,11 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
-from typing import BinaryIO
 
 from fastml.files import open_zip
 
 from .idx import DAMAGED_STREAM_ERRORS, decompressed
-from .streams import BZIP2_MAGIC, whole_stream
+from .streams import BZIP2_MAGIC, Readable, whole_stream
 
 ZIP_MAGIC = b"PK\x03\x04"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -24,7 +23,7 @@ class ConvertError(ValueError):
 
 
 @contextmanager
-def text_stream(file: BufferedReader) -> Iterator[BinaryIO]:
+def text_stream(file: BufferedReader) -> Iterator[Readable]:
     """Open the text in a file: plain, compressed with gzip, bzip2 or xz, or the only file in a zip archive."""
     start = file.peek(len(ZIP_MAGIC))
     if start.startswith(BZIP2_MAGIC):

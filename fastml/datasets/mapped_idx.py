@@ -5,14 +5,14 @@ import math
 import os
 import shutil
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastml.files import Progress, replacing
 
 from .idx import (
-    CHUNK_BYTES,
     DAMAGED_STREAM_ERRORS,
     IdxError,
     check_size,
@@ -22,11 +22,14 @@ from .idx import (
     read_idx,
     shaped,
 )
+from .streams import CHUNK_BYTES, Readable
 
 SUFFIXES = (".gz", ".xz")
+# The dtype and the shape that a header claims.
+Header = tuple[np.dtype[Any], tuple[int, ...]]
 
 
-def open_idx(path: str | os.PathLike, *, progress: Progress | None = None) -> np.memmap:
+def open_idx(path: str | os.PathLike[str], *, progress: Progress | None = None) -> np.memmap[Any, Any]:
     """Map an IDX file into memory, read-only; the array may be larger than memory.
 
     The operating system reads a page of the file when one of its elements is used, and drops the page when memory runs
@@ -96,7 +99,7 @@ def open_idx(path: str | os.PathLike, *, progress: Progress | None = None) -> np
         return _map(file, header, str(unpacked))
 
 
-def open_or_read_idx(path: str | os.PathLike, most: int, progress: Progress | None = None) -> np.ndarray:
+def open_or_read_idx(path: str | os.PathLike[str], most: int, progress: Progress | None = None) -> NDArray[Any]:
     """Read a compressed file into memory if its header claims at most `most` bytes; map any other file."""
     name = os.fspath(path)
     with open(name, "rb") as file, decompressed(file) as stream:
@@ -109,13 +112,15 @@ def open_or_read_idx(path: str | os.PathLike, most: int, progress: Progress | No
     return open_idx(path, progress=progress)
 
 
-def _map(file: BinaryIO, header: tuple[np.dtype, tuple[int, ...]], name: str) -> np.memmap:
+def _map(file: BinaryIO, header: Header, name: str) -> np.memmap[Any, Any]:
     """Return the elements of a plain file as a map; the header of the file has been read."""
     dtype, shape = header
     claimed, offset = math.prod(shape) * dtype.itemsize, file.tell()
     check_size(os.fstat(file.fileno()).st_size - offset, claimed, dtype, shape, name)
     # The operating system maps whole pages. The first page has the header, so the mapping is never empty.
-    return shaped(np.memmap(file, np.uint8, "r", offset, (claimed,)), dtype, shape, name)
+    mapped = shaped(np.memmap(file, np.uint8, "r", offset, (claimed,)), dtype, shape, name)
+    assert isinstance(mapped, np.memmap)  # as its views are
+    return mapped
 
 
 def _unpacked_path(name: str) -> Path:
@@ -127,7 +132,11 @@ def _unpacked_path(name: str) -> Path:
 
 
 def _unpack(
-    stream: BinaryIO, header: tuple[np.dtype, tuple[int, ...]], name: str, unpacked: Path, progress: Progress | None
+    stream: Readable,
+    header: Header,
+    name: str,
+    unpacked: Path,
+    progress: Progress | None,
 ) -> None:
     """Write the header and the elements of a compressed file to another file, completely or not at all."""
     dtype, shape = header

@@ -4,8 +4,10 @@ import math
 import os
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastml.files import Progress
 from fastml.threads import Call
@@ -21,8 +23,13 @@ LABELS = ("train-labels-idx1-ubyte", "t10k-labels-idx1-ubyte")
 # Compressed images of more bytes are unpacked in their directory and mapped, not read into memory.
 MOST_BYTES = 1 << 27
 
+# The MNIST inside the package.
+INSIDE = files("fastml.datasets") / "data"
 
-def parse_mnist(image_filename: str | os.PathLike, label_filename: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
+
+def parse_mnist(
+    image_filename: str | os.PathLike[str], label_filename: str | os.PathLike[str]
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """Read images and their labels from two IDX files, with the pixels scaled to [0, 1].
 
     The name, the arguments and the results are those of a function of homework 0 of CMU 10-714.
@@ -65,7 +72,7 @@ def parse_mnist(image_filename: str | os.PathLike, label_filename: str | os.Path
 
 
 def load_mnist(
-    data_dir: str | os.PathLike | None = None, *, raw: bool = False, progress: Progress | None = None
+    data_dir: str | os.PathLike[str] | None = None, *, raw: bool = False, progress: Progress | None = None
 ) -> tuple[ImageSet, ImageSet]:
     """Load the training set and the test set of MNIST, or of similar data, without a download.
 
@@ -115,12 +122,13 @@ def load_mnist(
     >>> X_train.shape, X_test.shape, y_train[:10].tolist()
     ((60000, 784), (10000, 784), [5, 0, 4, 1, 9, 2, 1, 3, 1, 4])
     """
-    where = files("fastml.datasets") / "data" if data_dir is None else Path(data_dir)
-    classes = None
-    if where.is_file():
-        train, test = read_sets(where)
+    source, classes = None if data_dir is None else Path(data_dir), None
+    if source is not None and source.is_file():
+        train, test = read_sets(source)
+        if not raw:
+            train, test = _scaled(*train), _scaled(*test)
     else:
-        place = find_place(where)
+        place = find_place(INSIDE if source is None else source)
         classes = place.classes
         parts = [TRAIN, TEST] if place.has_test() else [TRAIN]
         if raw:
@@ -130,13 +138,14 @@ def load_mnist(
             # Decompression and division release the GIL, so two threads load both sets at the same time.
             calls = [Call(lambda part: _scaled(*_read_part(place, part)), part).start() for part in parts]
             sets = [call.result() for call in calls]
-        train, test = sets if len(sets) == 2 else [*sets, tuple(array[:0] for array in sets[0])]
-    if not raw and where.is_file():
-        train, test = _scaled(*train), _scaled(*test)
+        train = sets[0]
+        test = sets[1] if len(sets) == 2 else (train[0][:0], train[1][:0])
     return ImageSet(*train, classes), ImageSet(*test, classes)
 
 
-def load_images(data_dir: str | os.PathLike | None, input_dim: int, progress: Progress | None = None) -> np.ndarray:
+def load_images(
+    data_dir: str | os.PathLike[str] | None, input_dim: int, progress: Progress | None = None
+) -> NDArray[Any]:
     """Return the raw images of a test set, or of the only set, which need no labels: to predict those.
 
     Parameters
@@ -151,11 +160,11 @@ def load_images(data_dir: str | os.PathLike | None, input_dim: int, progress: Pr
     ndarray of uint8, shape (num_examples, pixels)
         A row for each image.
     """
-    where = files("fastml.datasets") / "data" if data_dir is None else Path(data_dir)
-    if where.is_file():
-        (train, _), (test, _) = read_sets(where, input_dim)
+    source = None if data_dir is None else Path(data_dir)
+    if source is not None and source.is_file():
+        (train, _), (test, _) = read_sets(source, input_dim)
         return test if len(test) else train
-    place = find_place(where)
+    place = find_place(INSIDE if source is None else source)
     part = TRAIN if place.file(TEST, IMAGE_FILE) is None else TEST
     with as_file(place.needed(part, IMAGE_FILE)) as path:
         images = _read_images(path, progress)
@@ -164,12 +173,12 @@ def load_images(data_dir: str | os.PathLike | None, input_dim: int, progress: Pr
     return images.reshape(len(images), math.prod(images.shape[1:]))
 
 
-def _scaled(pixels: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _scaled(pixels: NDArray[Any], y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return pixels divided by 255, and the labels."""
     return np.divide(pixels, np.float32(255), dtype=np.float32), y
 
 
-def _read_part(place: Place, part: int, progress: Progress | None = None) -> tuple[np.ndarray, np.ndarray]:
+def _read_part(place: Place, part: int, progress: Progress | None = None) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the pixels and the labels of a part of a set, as uint8; EMNIST's upright, and its letters from 0 on."""
     with as_file(place.needed(part, IMAGE_FILE)) as images, as_file(place.needed(part, LABEL_FILE)) as labels:
         X, y = _read_set(images, labels, progress)
@@ -183,28 +192,28 @@ def _read_part(place: Place, part: int, progress: Progress | None = None) -> tup
     return X.reshape(len(X), math.prod(X.shape[1:])), y
 
 
-def _upright(images: np.ndarray, path: str | os.PathLike) -> np.ndarray:
+def _upright(images: NDArray[Any], path: str | os.PathLike[str]) -> NDArray[Any]:
     """Return images with rows and columns exchanged."""
     if images.ndim != 3:
         raise IdxError(f"{path}: found shape {images.shape}, images of EMNIST have 3 dimensions")
     return np.ascontiguousarray(images.transpose(0, 2, 1))
 
 
-def load_test_set(data_dir: str | os.PathLike) -> ImageSet | None:
+def load_test_set(data_dir: str | os.PathLike[str]) -> ImageSet | None:
     """Return the raw test set in a directory as `load_mnist` does, without its training set; None if there is none."""
     place = find_place(Path(data_dir))
     return ImageSet(*_read_part(place, TEST), place.classes) if place.has_test() else None
 
 
 def _read_pixels(
-    image_filename: str | os.PathLike, label_filename: str | os.PathLike, progress: Progress | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+    image_filename: str | os.PathLike[str], label_filename: str | os.PathLike[str], progress: Progress | None = None
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the images as rows of pixels, (num_examples, input_dim), and the labels, (num_examples,); both uint8."""
     images, y = _read_set(image_filename, label_filename, progress)
     return images.reshape(len(images), math.prod(images.shape[1:])), y
 
 
-def _read_images(path: str | os.PathLike, progress: Progress | None = None) -> np.ndarray:
+def _read_images(path: str | os.PathLike[str], progress: Progress | None = None) -> NDArray[Any]:
     """Return images, (num_examples, ...), as uint8."""
     images = open_or_read_idx(path, MOST_BYTES, progress)
     if images.dtype != np.uint8 or images.ndim < 2:
@@ -215,8 +224,8 @@ def _read_images(path: str | os.PathLike, progress: Progress | None = None) -> n
 
 
 def _read_set(
-    image_filename: str | os.PathLike, label_filename: str | os.PathLike, progress: Progress | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+    image_filename: str | os.PathLike[str], label_filename: str | os.PathLike[str], progress: Progress | None = None
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the images, (num_examples, ...), and the labels, (num_examples,); both uint8."""
     images, y = _read_images(image_filename, progress), read_idx(label_filename)
     if y.dtype != np.uint8 or y.ndim != 1:

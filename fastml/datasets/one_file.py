@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from fastml.weights import read_array
 
 from .idx import IdxError
 
-Arrays = tuple[NDArray, NDArray]
+Arrays = tuple[NDArray[Any], NDArray[Any]]
 # More than a hundred arrays.
 MOST_DIRECTORY_BYTES = 1 << 14
 
@@ -40,7 +40,7 @@ def read_sets(path: Path, input_dim: int | None = None) -> tuple[Arrays, Arrays]
     raise IdxError(f"{path} is a file: pass the directory of a set, or a file that ends in .npz or .csv")
 
 
-def read_archive(file: BinaryIO, path: str | os.PathLike) -> tuple[Arrays, Arrays]:
+def read_archive(file: BinaryIO, path: str | os.PathLike[str]) -> tuple[Arrays, Arrays]:
     """Return both sets in an archive of the arrays x_train, y_train, x_test and y_test, or of the first two."""
     try:
         with open_zip(file, MOST_DIRECTORY_BYTES) as archive:
@@ -57,7 +57,7 @@ def read_archive(file: BinaryIO, path: str | os.PathLike) -> tuple[Arrays, Array
     return train, images_and_labels(arrays["x_test"], arrays["y_test"], path)
 
 
-def images_and_labels(images: NDArray, y: NDArray, path: str | os.PathLike) -> Arrays:
+def images_and_labels(images: NDArray[Any], y: NDArray[Any], path: str | os.PathLike[str]) -> Arrays:
     """Return images as rows of pixels, and their labels; reject other arrays."""
     if images.dtype != np.uint8 or images.ndim < 2:
         raise IdxError(f"{path}: found images of {images.dtype} and shape {images.shape}, need uint8 and (n, ...)")

@@ -47,7 +47,9 @@ class Source:
     first_label: int = 0
 
 
-def _set(name: str, bases: tuple[str, ...], remotes: tuple[str, ...], *published: tuple) -> dict[str, Source]:
+def _set(
+    name: str, bases: tuple[str, ...], remotes: tuple[str, ...], *published: tuple[tuple[int, ...], str, int]
+) -> dict[str, Source]:
     """Return the sources of a set of separate files; `published` has the shape, SHA-256 and size of each file."""
     return {
         file: Source(Download(f"{name}/{remote}", tuple(base + remote for base in bases), sha256, size), shape)

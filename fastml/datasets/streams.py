@@ -3,18 +3,36 @@
 import bz2
 import lzma
 from io import BufferedReader, RawIOBase
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 CHUNK_BYTES = 2**20
 BZIP2_MAGIC, XZ_MAGIC = b"BZh", b"\xfd7zXZ\0"
 
 
+class Readable(Protocol):
+    """A stream of bytes to read from."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return up to size bytes, all that are left if size is -1."""
+
+
 class Decompressor(Protocol):
     """What decompressors of the standard library share."""
 
-    eof: bool
-    needs_input: bool
-    unused_data: bytes
+    @property
+    def eof(self) -> bool:
+        """Whether the end of the stream has been reached."""
+
+    @property
+    def needs_input(self) -> bool:
+        """Whether more data are needed before more can be decompressed."""
+
+    @property
+    def unused_data(self) -> bytes:
+        """What follows the end of the stream."""
 
     def decompress(self, data: bytes, max_length: int = -1) -> bytes:
         """Return up to max_length decompressed bytes."""
@@ -39,8 +57,9 @@ class WholeStream(RawIOBase):
         """Return True."""
         return True
 
-    def readinto(self, buffer: memoryview) -> int:
+    def readinto(self, buffer: "WriteableBuffer") -> int:
         """Fill a buffer from its beginning; return the number of bytes, 0 at the end."""
+        view = memoryview(buffer)
         while True:
             given = b""
             if self.decompressor.eof:
@@ -53,11 +72,11 @@ class WholeStream(RawIOBase):
                 if not given:
                     raise EOFError("it ends early")
             try:
-                data = self.decompressor.decompress(given, len(buffer))
+                data = self.decompressor.decompress(given, len(view))
             except MemoryError as error:  # the header of xz may ask for 4 GB
                 raise lzma.LZMAError("it asks for a dictionary beyond the memory") from error
             if data:
-                buffer[: len(data)] = data
+                view[: len(data)] = data
                 return len(data)
 
     def next_stream(self) -> bytes:

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from typing import Any, Literal
 
 from numpy.typing import NDArray
 
@@ -9,6 +10,7 @@ from fastml.datasets.kernels import text as kernels
 
 from .lines import ConvertError
 
+TextFormat = Literal["libsvm", "csv"]
 # A token of each format, for error messages.
 LIBSVM_TOKEN, CSV_TOKEN = re.compile(rb"\S*"), re.compile(rb"[^,\n]*")
 # An error message shows at most this many bytes of a wrong token, and this many names.
@@ -58,13 +60,14 @@ class Libsvm:
             raise ConvertError(f"line {line}: found {comment.group().decode()!r}, so --zero-based is needed")
         return 0
 
-    def read(self, text: NDArray, images: NDArray, labels: NDArray) -> tuple[int, int, int]:
+    def read(self, text: NDArray[Any], images: NDArray[Any], labels: NDArray[Any]) -> tuple[int, int, int]:
         """Read lines; return the number of rows, the position after them, and the kind of error."""
-        return kernels.read_libsvm(text, images, labels, self.base, float(self.layout.scale))
+        rows, position, wrong = kernels.read_libsvm(text, images, labels, self.base, float(self.layout.scale))
+        return rows, position, wrong
 
     def complaint(self, block: bytes, position: int, wrong: int) -> str:
         """Return the message of an error: the token found at a position, and what is accepted there."""
-        found = LIBSVM_TOKEN.match(block, position).group()[:SHOWN_BYTES].decode(errors="replace")
+        found = token(LIBSVM_TOKEN, block, position)
         if wrong == kernels.INDEX:
             first, last = self.base, self.num_pixels - 1 + self.base
             accepted = f"a pixel is index:value with an index from {first} to {last}"
@@ -80,9 +83,9 @@ class Libsvm:
 class Csv:
     """Reads CSV: a line for each image, with its label and perhaps an index."""
 
-    def __init__(self, layout: Layout, num_pixels: int | None, has_labels: bool | None):
-        # Without a number of pixels, all columns but those of the label and of an index are pixels. Where it is not
-        # known whether there are labels, their name tells, or the number of columns.
+    def __init__(self, layout: Layout, num_pixels: int, has_labels: bool | None):
+        # If the number of pixels is 0, all columns but those of the label and of an index are pixels. If it is unknown
+        # whether there are labels, their name tells, or the number of columns.
         self.layout, self.num_pixels, self.has_labels = layout, num_pixels, has_labels
         self.label_column = self.index_column = kernels.NO_COLUMN
 
@@ -110,16 +113,17 @@ class Csv:
                 )
             if self.label_column == self.index_column:
                 raise ConvertError(f"line 1: column {self.label_column} is that of the label and of the index")
-        if self.num_pixels is None:
+        if self.num_pixels == 0:
             self.num_pixels = len(names) - self.has_labels - (self.index_column != kernels.NO_COLUMN)
             if self.num_pixels < 1:
                 raise ConvertError(f"line 1: found {len(names)} columns, need a label and pixels")
         return blank + len(line) + len(newline) if has_names else 0
 
-    def read(self, text: NDArray, images: NDArray, labels: NDArray) -> tuple[int, int, int]:
+    def read(self, text: NDArray[Any], images: NDArray[Any], labels: NDArray[Any]) -> tuple[int, int, int]:
         """Read lines; return the number of rows, the position after them, and the kind of error."""
         columns = self.label_column, self.index_column
-        return kernels.read_csv(text, images, labels, *columns, float(self.layout.scale))
+        rows, position, wrong = kernels.read_csv(text, images, labels, *columns, float(self.layout.scale))
+        return rows, position, wrong
 
     def complaint(self, block: bytes, position: int, wrong: int) -> str:
         """Return the message of an error: the token or the columns found, and what is accepted there."""
@@ -136,8 +140,15 @@ class Csv:
             elif columns == need + 1:
                 hint = "; --index-column leaves a column out"
             return f"found {columns} columns, need {need}: {', '.join([*others, f'{self.num_pixels} pixels'])}{hint}"
-        found = CSV_TOKEN.match(block, position).group().strip()[:SHOWN_BYTES].decode(errors="replace")
+        found = token(CSV_TOKEN, block, position)
         return f"found {found!r}, {accepted_number(wrong, found)}"
+
+
+def token(pattern: re.Pattern[bytes], block: bytes, position: int) -> str:
+    """Return the token at a position, as error messages show it."""
+    found = pattern.match(block, position)
+    assert found is not None  # both patterns match an empty token, too
+    return found.group().strip()[:SHOWN_BYTES].decode(errors="replace")
 
 
 def is_head(names: list[str]) -> bool:
@@ -172,4 +183,4 @@ def accepted_number(wrong: int, found: str) -> str:
     return f"the value of a pixel is an integer from 0 to {kernels.LARGEST}{hint}"
 
 
-FORMATS = {"libsvm": Libsvm, "csv": Csv}
+FORMATS: dict[TextFormat, type[Libsvm] | type[Csv]] = {"libsvm": Libsvm, "csv": Csv}

@@ -36,6 +36,7 @@ class BaseClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     """
 
     _parameter_constraints: ClassVar[dict[str, Any]]
+    classes_: NDArray[Any]
 
     @with_callbacks
     def fit(
@@ -100,7 +101,7 @@ class BaseClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         classes = inputs.check_all_classes(classes, getattr(self, "classes_", None))
         return self._fit(X, y, sample_weight, (None, None), classes)
 
-    def predict(self, X: Any) -> NDArray:
+    def predict(self, X: Any) -> NDArray[Any]:
         """Return the most probable class of each row of X.
 
         Parameters
@@ -117,7 +118,7 @@ class BaseClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         with threads(self.n_jobs):
             return self.classes_[predictions_of(given)]
 
-    def predict_proba(self, X: Any) -> NDArray:
+    def predict_proba(self, X: Any) -> NDArray[Any]:
         """Return the probability of each class, in the order of `classes_`, for each row of X.
 
         Parameters
@@ -134,7 +135,7 @@ class BaseClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         with threads(self.n_jobs):
             return probabilities_of(given)
 
-    def predict_log_proba(self, X: Any) -> NDArray:
+    def predict_log_proba(self, X: Any) -> NDArray[Any]:
         """Return the logarithm of the probability of each class for each row of X.
 
         Parameters
@@ -149,9 +150,10 @@ class BaseClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         """
         probabilities = self.predict_proba(X)
         with np.errstate(divide="ignore"):
-            return np.log(probabilities, out=probabilities)
+            np.log(probabilities, out=probabilities)
+        return probabilities
 
-    def save(self, path: str | os.PathLike) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Save the classifier in a file without pickles, for `fastml.load` and the command `fastml`.
 
         Parameters
@@ -196,7 +198,7 @@ class BaseClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         return 0.0
 
     def _fit(
-        self, X: Any, y: Any, sample_weight: Any, validation: tuple[Any, Any], all_classes: NDArray | None = None
+        self, X: Any, y: Any, sample_weight: Any, validation: tuple[Any, Any], all_classes: NDArray[Any] | None = None
     ) -> "BaseClassifier":
         """Train; with all classes for one epoch, else for `max_iter` epochs."""
         units, incremental = self._check_parameters(), all_classes is not None
@@ -227,9 +229,9 @@ class BaseClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         with threads(self.n_jobs), progress_bar(shown=bool(self.verbose)) as progress:
             if not incremental:
                 tasks.begin_fit(epochs)
-            has_ended = fit.run(epochs, start.options_of(self, train.count), tasks, progress)
+            has_ended = fit.run(epochs, start.options_of(self, train.num_examples), tasks, progress)
             tasks.end_fit()
-        vars(self).update(self._attributes(history.weights), history_=history)
+        self.__dict__.update(self._attributes(history.weights), history_=history)
         if not all(np.isfinite(array).all() for array in (*self.coefs_, *self.intercepts_)):
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may contain large values and need to be "
@@ -244,7 +246,7 @@ class BaseClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             )
         return self
 
-    def _check_validation(self, X_val: Any, y_val: Any, classes: NDArray) -> Examples | None:
+    def _check_validation(self, X_val: Any, y_val: Any, classes: NDArray[Any]) -> Examples | None:
         """Return the validation set of the caller, or None."""
         if (X_val is None) != (y_val is None):
             given, missing = ("y_val", "X_val") if X_val is None else ("X_val", "y_val")
@@ -263,7 +265,7 @@ class BaseClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         model = SOFTMAX_REGRESSION if len(coefs) == 1 else NETWORK
         return Weights(coefs, dict(zip(model.bias_names, intercepts, strict=False)), self.scale_, self.shift_)
 
-    def _attributes(self, weights: Weights) -> dict[str, list[NDArray]]:
+    def _attributes(self, weights: Weights) -> dict[str, list[NDArray[Any]]]:
         """Return `coefs_` and `intercepts_` of weights."""
         coefs, intercepts = list(weights), list(weights.biases.values())
         if self.n_outputs_ == 1:

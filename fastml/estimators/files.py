@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from fastml.estimators.base import BaseClassifier
-from fastml.estimators.classifiers import MLPClassifier, SoftmaxRegression
+from fastml.estimators.mlp_classifier import MLPClassifier
+from fastml.estimators.softmax_regression import SoftmaxRegression
 from fastml.estimators.start import set_untrained
 from fastml.history import History
 from fastml.weights import Weights, WeightsError, load_weights, save_weights
@@ -22,7 +23,7 @@ FORMAT = 1
 ESTIMATORS = {made.__name__: made for made in (MLPClassifier, SoftmaxRegression)}
 
 
-def save(estimator: BaseClassifier, path: str | os.PathLike) -> None:
+def save(estimator: BaseClassifier, path: str | os.PathLike[str]) -> None:
     """Save a fitted estimator: its weights, parameters, classes and features."""
     check_is_fitted(estimator)
     settings = {
@@ -53,7 +54,7 @@ def saved_parameters(estimator: BaseClassifier) -> dict[str, Any]:
     return parameters
 
 
-def load(path: str | os.PathLike) -> BaseClassifier:
+def load(path: str | os.PathLike[str]) -> BaseClassifier:
     """Load a classifier that its method `save`, `save_weights` or the command ``fastml train --save`` has saved.
 
     Parameters
@@ -106,8 +107,10 @@ def estimator_of(weights: Weights, settings: dict[str, Any]) -> BaseClassifier:
         classes = np.array(settings["classes"]["labels"], settings["classes"]["dtype"])
         features, input_dtype = settings["features"], settings["input"]
     else:
-        hidden = {} if len(weights) == 1 else {"hidden_layer_sizes": (weights[0].shape[1],)}
-        estimator = MLPClassifier(**hidden) if hidden else SoftmaxRegression(fit_intercept=bool(weights.biases))
+        if len(weights) == 1:
+            estimator = SoftmaxRegression(fit_intercept=bool(weights.biases))
+        else:
+            estimator = MLPClassifier((weights[0].shape[1],))
         classes, features, input_dtype = np.arange(num_classes), [], "uint8"
     if len(classes) != num_classes:
         raise ValueError(f"it has {len(classes)} classes, and weights of {num_classes}")
@@ -118,7 +121,7 @@ def estimator_of(weights: Weights, settings: dict[str, Any]) -> BaseClassifier:
     return estimator
 
 
-def set_fitted(estimator: BaseClassifier, weights: Weights, classes: NDArray) -> None:
+def set_fitted(estimator: BaseClassifier, weights: Weights, classes: NDArray[Any]) -> None:
     """Set the attributes of a fitted estimator."""
     if isinstance(estimator, MLPClassifier) or weights.biases:
         names = weights.parameters.model.bias_names
@@ -131,7 +134,7 @@ def set_fitted(estimator: BaseClassifier, weights: Weights, classes: NDArray) ->
     set_untrained(estimator, len(weights) + 1)
     estimator.scale_, estimator.shift_ = weights.scale, weights.shift
     estimator.history_ = History(weights)
-    vars(estimator).update(estimator._attributes(weights))
+    estimator.__dict__.update(estimator._attributes(weights))
 
 
 def with_reference(weights: Weights) -> Weights:

@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastml import advice, callbacks
-from fastml.epochs import EpochData, Learner
+from fastml.arrays import RowSource
 from fastml.estimators.tasks import Tasks
 from fastml.history import EpochResult, History
+from fastml.learner import EpochData, Learner
 from fastml.mapping import mapping_of
 from fastml.optimizers import Optimizer
-from fastml.options import Options, Progress
+from fastml.options import CheckedOptions, Progress
 from fastml.orders import epoch_order
-from fastml.slices import RowSource
 from fastml.verdicts import ModelInput, verdicts_of_model
 
 # scikit-learn's: what "adaptive" divides the step size by, and the least step size that it goes on from.
@@ -35,7 +35,7 @@ class Examples(NamedTuple):
     rows: NDArray[np.int64] | None = None  # None for all
 
     @property
-    def count(self) -> int:
+    def num_examples(self) -> int:
         """The number of examples."""
         return len(self.X) if self.rows is None else len(self.rows)
 
@@ -62,9 +62,9 @@ class Fit:
         self.train, self.valid, self.random = train, valid, random
         self.parameters = history.weights.parameters
         self.called = callbacks.callbacks_of(estimator.callback)
-        self.best: dict[str, NDArray] = {}
+        self.best: dict[str, NDArray[Any]] = {}
 
-    def run(self, epochs: int, options: Options, tasks: Tasks, progress: Progress | None) -> bool:
+    def run(self, epochs: int, options: CheckedOptions, tasks: Tasks, progress: Progress | None) -> bool:
         """Train for a number of epochs; return whether the estimator's settings, or a callback, have ended them."""
         estimator, train, state = self.estimator, self.train, self.state
         order = train.rows
@@ -79,14 +79,14 @@ class Fit:
         try:
             for _ in range(epochs):
                 tasks.begin_epoch()
-                if estimator.shuffle:
+                if order is not None and estimator.shuffle:
                     order = next_order(train, order, self.random, state.epochs)
                 began = time.perf_counter()
                 loss, err = learner.run_pass(order, state.step_size, progress or ignore)
                 learner.unpack()
                 seconds = time.perf_counter() - began
                 before, penalty = penalty, self.penalty(options.l2)
-                loss += (before + penalty) / 2 * batches_per_weight(train.weights, order, learner.batch, train.count)
+                loss += (before + penalty) / 2 * batches_per_weight(train, order, learner.batch)
                 has_ended = self.ends_after(loss, err, seconds, tasks)
                 if has_ended:
                     break
@@ -116,10 +116,11 @@ class Fit:
 
     def ends_after(self, loss: float, err: float, seconds: float, tasks: Tasks) -> bool:
         """Record the results of an epoch; return whether it is the last."""
-        estimator, state, valid = self.estimator, self.state, (None, None)
+        estimator, state = self.estimator, self.state
+        valid: tuple[float | None, float | None] = (None, None)
         estimator.n_iter_ += 1
         state.epochs += 1
-        estimator.t_ += self.train.count
+        estimator.t_ += self.train.num_examples
         estimator.loss_ = loss
         estimator.loss_curve_.append(loss)
         if estimator.verbose:
@@ -151,7 +152,9 @@ class Fit:
         weights, remedy = self.history.weights, "standardize=True, or X divided by {largest}?"
         found = advice.scale_of_raw_pixels(X, weights.scale, weights.shift, remedy=remedy)
         if found is not None:
-            sample = np.linspace(0, self.train.count - 1, min(ADVISED_ROWS, self.train.count)).astype(np.int64)
+            sample = np.linspace(0, self.train.num_examples - 1, min(ADVISED_ROWS, self.train.num_examples)).astype(
+                np.int64
+            )
             sample = sample if rows is None else rows[sample]
             loss, _ = self.judge(Examples(X, labels, None, sample))
             advice.warn_of_raw_pixels(loss, labels[sample], found, "the fit")
@@ -192,7 +195,7 @@ def ignore(done: int, total: int, loss: float) -> None:
     """Show nothing of the progress of an epoch."""
 
 
-def next_order(train: Examples, order: NDArray, random: Any, epoch: int) -> NDArray:
+def next_order(train: Examples, order: NDArray[Any], random: Any, epoch: int) -> NDArray[Any]:
     """Return the order of the next epoch: a permutation as scikit-learn draws it, or blocks of a mapped file."""
     if train.rows is None and mapping_of(train.X) is not None:
         return epoch_order(train.X, random.randint(2**31), epoch)
@@ -202,8 +205,9 @@ def next_order(train: Examples, order: NDArray, random: Any, epoch: int) -> NDAr
     return order[places]
 
 
-def batches_per_weight(weights: NDArray | None, order: NDArray | None, batch: int, count: int) -> float:
+def batches_per_weight(train: Examples, order: NDArray[Any] | None, batch: int) -> float:
     """Return the mean over all examples of 1 / (the sum of the weights of its batch)."""
+    weights, count = train.weights, train.num_examples
     starts = np.arange(0, count, batch)
     if weights is None:
         return len(starts) / count

@@ -12,7 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import column_or_1d, validate_data
 
 from fastml import checks
-from fastml.slices import RowSource
+from fastml.arrays import RowSource, as_array
 
 # A sparse matrix becomes dense a few rows at a time: see `fastml.slices.Rows`.
 SPARSE_FORMATS = ["csr", "csc"]
@@ -26,11 +26,12 @@ class SparseRows:
 
     def __len__(self) -> int:
         """Return the number of rows."""
-        return self.shape[0]
+        return int(self.shape[0])
 
-    def __getitem__(self, rows: NDArray | slice) -> NDArray:
+    def __getitem__(self, rows: NDArray[Any] | slice) -> NDArray[Any]:
         """Return some rows as a dense array."""
-        return self.matrix[rows].toarray()
+        dense: NDArray[Any] = self.matrix[rows].toarray()
+        return dense
 
 
 def check_X(estimator: Any, X: Any) -> RowSource:
@@ -72,7 +73,8 @@ def readable(X: Any, name: str) -> RowSource:
     if sparse:
         return SparseRows(X)
     # `validate_data` checks the kind of the numbers; long doubles are the only ones that the kernels do not read.
-    return X.astype(np.float64) if X.dtype.itemsize > 8 else X
+    dense: NDArray[Any] = X.astype(np.float64) if X.dtype.itemsize > 8 else X
+    return dense
 
 
 def first_place(X: Any, name: str) -> str:
@@ -84,19 +86,19 @@ def first_place(X: Any, name: str) -> str:
     return f"{name}[{row}, {X.indices[first]}] is {X.data[first]}."
 
 
-def check_all_classes(classes: ArrayLike | None, known: NDArray | None) -> NDArray:
+def check_all_classes(classes: ArrayLike | None, known: NDArray[Any] | None) -> NDArray[Any]:
     """Return the sorted classes of all calls of `partial_fit`: given in the first call, known in the others."""
     if classes is None:
         if known is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")
         return known
-    classes = np.unique(checks.as_array("classes", classes))
+    classes = np.unique(as_array("classes", classes))
     if known is not None and not np.array_equal(classes, known):
         raise ValueError(f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {known!r}")
     return classes
 
 
-def check_classes(y: NDArray, known: NDArray | None, all_classes: NDArray | None) -> NDArray:
+def check_classes(y: NDArray[Any], known: NDArray[Any] | None, all_classes: NDArray[Any] | None) -> NDArray[Any]:
     """Return the sorted classes of a fit: those of y, or of all calls of `partial_fit`.
 
     A fit that goes on from an earlier one must have the same.
@@ -112,7 +114,7 @@ def check_classes(y: NDArray, known: NDArray | None, all_classes: NDArray | None
     return found
 
 
-def encoded(y: NDArray, classes: NDArray, name: str = "y") -> NDArray[np.int64]:
+def encoded(y: NDArray[Any], classes: NDArray[Any], name: str = "y") -> NDArray[np.int64]:
     """Return labels as indices of the sorted classes; reject labels that are none of them."""
     unknown = np.setdiff1d(y, classes)
     if unknown.size:
@@ -126,7 +128,7 @@ def weights_of_examples(
     sample_weight: ArrayLike | None,
     class_weight: Mapping[Any, float] | str | None,
     labels: NDArray[np.int64],
-    classes: NDArray,
+    classes: NDArray[Any],
 ) -> NDArray[np.float64] | None:
     """Return the weight of each example, the product of its own weight and that of its class, or None for all 1."""
     weights = None
@@ -134,9 +136,10 @@ def weights_of_examples(
         if isinstance(sample_weight, Real):
             sample_weight = np.full(labels.size, sample_weight)
         weights = checks.check_sample_weight(sample_weight, labels.size)
-        if not weights.any():
+        if weights is not None and not weights.any():
             raise ValueError("all elements of sample_weight are zero; at least one example must have a weight")
     if class_weight is None:
         return weights
     of_class = compute_class_weight(class_weight, classes=classes, y=classes[labels])
-    return of_class[labels] if weights is None else weights * of_class[labels]
+    of_rows: NDArray[np.float64] = of_class[labels]
+    return of_rows if weights is None else weights * of_rows

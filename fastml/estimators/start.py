@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import train_test_split
 
+from fastml.arrays import RowSource
 from fastml.estimators.fitting import Examples, State
 from fastml.history import History
 from fastml.optimizers import SGD, AdamW, Momentum, Optimizer
-from fastml.options import Options
+from fastml.options import CheckedOptions, Options
 from fastml.preparation import mean_and_deviation
-from fastml.slices import RowSource
 from fastml.weights import Weights
 
 # Weights are float32 where it has all digits of X, else float64.
@@ -78,7 +78,7 @@ def check_validation_size(estimator: Any, train: Examples) -> None:
 def held_out(estimator: Any, examples: Examples, random: Any) -> tuple[Examples, Examples]:
     """Return the examples to train on, and those that are held out, as scikit-learn draws them."""
     rows = train_test_split(
-        np.arange(examples.count),
+        np.arange(examples.num_examples),
         random_state=random,
         test_size=estimator.validation_fraction,
         stratify=examples.labels if estimator.n_outputs_ == 1 else None,
@@ -90,7 +90,7 @@ def held_out(estimator: Any, examples: Examples, random: Any) -> tuple[Examples,
 def optimizer_of(estimator: Any) -> Optimizer:
     """Return the optimizer of an estimator's parameters, with the state of its last fit."""
     if estimator.solver == "adam":
-        made = AdamW(beta1=estimator.beta_1, beta2=estimator.beta_2, epsilon=estimator.epsilon)
+        made: Optimizer = AdamW(beta1=estimator.beta_1, beta2=estimator.beta_2, epsilon=estimator.epsilon)
     elif estimator.momentum > 0:
         made = Momentum(momentum=estimator.momentum, nesterov=estimator.nesterovs_momentum)
     else:
@@ -99,7 +99,7 @@ def optimizer_of(estimator: Any) -> Optimizer:
     return replace(made, state=last.state, steps=last.steps) if type(last) is type(made) else made
 
 
-def options_of(estimator: Any, count: int) -> Options:
+def options_of(estimator: Any, count: int) -> CheckedOptions:
     """Return the options of the epochs of a fit on a number of examples; set the optimizer and its step size."""
     state, size = estimator._state, estimator.batch_size
     state.optimizer = optimizer_of(estimator)

@@ -10,7 +10,7 @@ except ImportError:
     class CallbackSupportMixin:  # type: ignore[no-redef]
         """Stands for the mixin that scikit-learn has from version 1.9 on."""
 
-    def with_callbacks(method: Callable) -> Callable:
+    def with_callbacks(method: Callable[..., Any]) -> Callable[..., Any]:
         """Return the method."""
         return method
 
@@ -28,7 +28,8 @@ class Tasks:
 
     def __init__(self, estimator: Any, given: dict[str, Any]):
         self.estimator, self.given = estimator, given
-        self.of_fit = self.of_epoch = None
+        self.of_fit: Any = None
+        self.of_epoch: Any = None
 
     def begin_fit(self, epochs: int) -> None:
         """Tell the callbacks that a fit of at most so many epochs begins."""
@@ -55,4 +56,6 @@ class Tasks:
 
     def end(self, task: Any) -> bool:
         """Tell the callbacks that a task has ended; return whether one asks to stop."""
-        return task.call_on_fit_task_end(estimator=self.estimator, reconstruction_attributes=self.fitted, **self.given)
+        return bool(
+            task.call_on_fit_task_end(estimator=self.estimator, reconstruction_attributes=self.fitted, **self.given)
+        )

@@ -5,16 +5,16 @@ from contextlib import contextmanager
 
 import numba
 
-from fastml import checks
+from fastml import scalars
 from fastml.kernels.compile import forks
 
 
 def thread_count(n_jobs: int | None) -> int:
     """Return how many threads `n_jobs` asks for: None for Numba's own number, -1 for all, -2 for all but one."""
-    most = numba.config.NUMBA_NUM_THREADS
+    most: int = numba.config.NUMBA_NUM_THREADS
     if n_jobs is None:
         return forks.thread_mask()
-    count = checks.check_integer("n_jobs", n_jobs, minimum=-most)
+    count = scalars.check_integer("n_jobs", n_jobs, minimum=-most)
     if count == 0:
         raise ValueError("n_jobs must not be 0; None is for all threads of Numba")
     return min(count, most) if count > 0 else most + 1 + count

@@ -1,5 +1,7 @@
 """Learning curves of a training run."""
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
@@ -15,7 +17,7 @@ CURVES = (
 )
 
 
-def plot_history(history: History, axes: tuple[Axes, Axes] | None = None, title: str | None = None) -> NDArray:
+def plot_history(history: History, axes: tuple[Axes, Axes] | None = None, title: str | None = None) -> NDArray[Any]:
     """Draw the learning curves of a training run: loss and error after each epoch, on the sets that there are.
 
     Parameters

@@ -4,13 +4,14 @@ import os
 import sys
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from fastml import checks
+from fastml import scalars
 from fastml.files import replacing
 
 # Three of Okabe and Ito's colours, distinguishable with every kind of colour vision, and in grey.
@@ -20,7 +21,7 @@ PIXELS_PER_INCH = 150
 INCHES_OF_IMAGE = 0.5
 
 
-def save_picture(axes: Axes | NDArray, path: str | os.PathLike) -> None:
+def save_picture(axes: Axes | NDArray[Any], path: str | os.PathLike[str]) -> None:
     """Write the figure of axes as PNG, SVG or PDF, by the suffix of the path, completely or not at all.
 
     Parameters
@@ -37,29 +38,32 @@ def save_picture(axes: Axes | NDArray, path: str | os.PathLike) -> None:
     OSError
         If the file cannot be written.
     """
-    suffix = checks.check_choice("the suffix of path", Path(path).suffix.lower(), SUFFIXES)
-    figure, picture = np.atleast_1d(axes)[0].figure, BytesIO()
+    suffix = scalars.check_choice("the suffix of path", Path(path).suffix.lower(), SUFFIXES)
+    first: Any = axes if isinstance(axes, Axes) else axes[0]
+    figure, picture = first.figure, BytesIO()
     figure.savefig(picture, format=suffix[1:], dpi=PIXELS_PER_INCH)
     with replacing(path) as file:
         file.write(picture.getvalue())
 
 
-def new_axes(inches: tuple[float, float], columns: int = 1, layout: str | None = "constrained") -> NDArray:
+def new_axes(inches: tuple[float, float], columns: int = 1, layout: str | None = "constrained") -> NDArray[Any]:
     """Return the axes of a new figure, in a row.
 
     Pyplot manages the figure where it is in use, so that notebooks show the figure; elsewhere pyplot is not imported.
     """
-    settings = {"figsize": inches, "dpi": PIXELS_PER_INCH, "layout": layout}
+    settings: dict[str, Any] = {"figsize": inches, "dpi": PIXELS_PER_INCH, "layout": layout}
     if "matplotlib.pyplot" in sys.modules or "ipykernel" in sys.modules:
         import matplotlib.pyplot as plt
 
         figure = plt.figure(**settings)
     else:
         figure = Figure(**settings)
-    return figure.subplots(1, columns, squeeze=False)[0]
+    (axes,) = figure.subplots(1, columns, squeeze=False)
+    row: NDArray[Any] = axes
+    return row
 
 
-def tiled(images: NDArray) -> tuple[NDArray, tuple[int, int]]:
+def tiled(images: NDArray[Any]) -> tuple[NDArray[Any], tuple[int, int]]:
     """Return images, (count, rows, columns), side by side with gaps of a pixel, and how many lines and columns."""
     count, rows, columns = images.shape
     across = int(np.ceil(np.sqrt(count * rows / columns)))

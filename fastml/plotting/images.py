@@ -4,7 +4,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from fastml import checks
+from fastml import scalars
+from fastml.arrays import as_array, describe
 from fastml.plotting.figures import INCHES_OF_IMAGE, TEST_COLOUR, new_axes, tiled
 
 
@@ -38,9 +39,9 @@ def plot_weights(W: ArrayLike, shape: tuple[int, int], axes: Axes | None = None,
     >>> plot_weights(np.eye(6), shape=(2, 3)).get_title()
     'weights of 6 outputs, from -1 to 1'
     """
-    W, most = checks.as_array("W", W), checks.check_integer("most", most, minimum=1)
+    W, most = as_array("W", W), scalars.check_integer("most", most, minimum=1)
     if W.ndim != 2 or W.size == 0 or W.shape[0] != np.prod(shape):
-        raise ValueError(f"W must be 2-D with {shape[0]} x {shape[1]} rows, got {checks.describe(W)}")
+        raise ValueError(f"W must be 2-D with {shape[0]} x {shape[1]} rows, got {describe(W)}")
     columns = np.arange(W.shape[1])
     if W.shape[1] > most:
         columns = np.argsort(-np.linalg.norm(W, axis=0), kind="stable")[:most]
@@ -81,7 +82,7 @@ def plot_deformations(images: ArrayLike, axes: Axes | None = None) -> Axes:
     >>> plot_deformations(np.zeros((2, 3, 4, 5), np.uint8)).get_images()[0].get_array().shape
     (8, 15)
     """
-    images = checks.as_array("images", images)
+    images = as_array("images", images)
     if images.ndim != 4 or images.size == 0 or images.shape[1] < 2:
         raise ValueError(f"images must be (lines, 2 or more of a line, rows, columns), got shape {images.shape}")
     lines, across, rows, columns = images.shape

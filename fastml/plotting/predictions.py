@@ -4,7 +4,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from fastml import checks
+from fastml import checks, scalars
+from fastml.arrays import as_array, describe
 from fastml.plotting.figures import TEST_COLOUR, new_axes, tiled
 
 # The largest side of a confusion matrix. Beyond 36 classes the cells shrink, to limit the memory for drawing.
@@ -38,7 +39,7 @@ def plot_confusion(matrix: ArrayLike, axes: Axes | None = None) -> Axes:
     >>> plot_confusion([[9, 1], [0, 10]]).get_title()
     '1 of 20 examples mistaken'
     """
-    matrix = checks.as_array("matrix", matrix)
+    matrix = as_array("matrix", matrix)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"the matrix must be square, (num_classes, num_classes), got shape {matrix.shape}")
     num_classes, right = len(matrix), np.eye(len(matrix), dtype=bool)
@@ -102,9 +103,9 @@ def plot_mistakes(
     ('1 of 1 mistakes, the most wrong first', '0: 20 %\n1: 80 %')
     """
     X, probabilities = checks.check_features(X), checks.check_logits(probabilities)
-    y, most = checks.check_labels(y, *probabilities.shape), checks.check_integer("most", most, minimum=1)
+    y, most = checks.check_labels(y, *probabilities.shape), scalars.check_integer("most", most, minimum=1)
     if X.shape != (len(probabilities), np.prod(shape)):
-        raise ValueError(f"X must be {len(probabilities)} images of {shape[0]} x {shape[1]}, got {checks.describe(X)}")
+        raise ValueError(f"X must be {len(probabilities)} images of {shape[0]} x {shape[1]}, got {describe(X)}")
     predicted, own = probabilities.argmax(axis=1), probabilities[np.arange(len(y)), y]
     (wrong,) = np.nonzero(predicted != y)
     chosen = wrong[np.argsort(own[wrong], kind="stable")[:most]]
@@ -157,7 +158,7 @@ def plot_calibration(y: ArrayLike, probabilities: ArrayLike, axes: Axes | None =
     >>> plot_calibration([0, 1], [[0.75, 0.25], [0.75, 0.25]]).get_title()
     'expected calibration error 25.0 %'
     """
-    probabilities, bins = checks.check_logits(probabilities), checks.check_integer("bins", bins, minimum=1)
+    probabilities, bins = checks.check_logits(probabilities), scalars.check_integer("bins", bins, minimum=1)
     y = checks.check_labels(y, *probabilities.shape)
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == y
     place = np.minimum((confidence * bins).astype(np.int64), bins - 1)
