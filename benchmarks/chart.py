@@ -1,18 +1,14 @@
 """The chart of a side-by-side run as SVG: needs Matplotlib (pip install '.[plot]')."""
 
-import io
 from pathlib import Path
 
 import matplotlib
+import svg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from tables import OURS, headline_cases, least
 
-from fastml.files import replacing
 from fastml.plotting.figures import TEST_COLOUR, TRAIN_COLOUR
-
-# A fixed salt gives the same bytes for the same figures. Text stays text, so that it can be searched.
-SETTINGS = {"svg.hashsalt": "fastml", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9}
 
 
 def label(seconds: float) -> str:
@@ -26,7 +22,7 @@ def draw(results: dict, path: Path) -> None:
     if not cases:
         raise SystemExit("the chart needs one of the cases nn-400, nn-100 and softmax")
     names = list(results["peers"])
-    with matplotlib.rc_context(SETTINGS):
+    with matplotlib.rc_context(svg.STYLE):
         figure = Figure(figsize=(3.3 * len(cases) + 1.6, 0.32 * len(names) + 1), layout="constrained")
         panels = figure.subplots(1, len(cases), sharey=True, squeeze=False)[0]
         for axes, (title, case) in zip(panels, cases.items(), strict=True):
@@ -46,7 +42,4 @@ def draw(results: dict, path: Path) -> None:
             axes.grid(axis="y", alpha=0.3)
             axes.spines[["top", "right"]].set_visible(False)
         panels[0].invert_yaxis()
-        svg = io.BytesIO()
-        figure.savefig(svg, format="svg", metadata={"Date": None})
-    with replacing(path) as file:
-        file.write(svg.getvalue())
+    svg.save(figure, path)

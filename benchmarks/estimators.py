@@ -1,7 +1,9 @@
-"""The estimators and scikit-learn's, side by side: `python benchmarks/estimators.py [--rounds N] [CASE ...]`.
+"""Fits by the estimators of fastml and of scikit-learn, side by side.
 
-Both sides have the same data and options and take turns; seconds are the least and the median of a fit, which has run
-once before. Accuracies are those on the test set.
+python benchmarks/estimators.py [--rounds N] [--plot FILE.svg] [CASE ...]
+
+Both sides get the same data and options, and take turns. Printed are the least and the median seconds of a fit, after
+one fit that is not counted, and the accuracy on the test set. docs/scikit-learn.md has the table and the chart.
 """
 
 import argparse
@@ -10,9 +12,14 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
+import svg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
 from side_by_side import PAUSE_SECONDS
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
@@ -22,7 +29,9 @@ from sklearn.neural_network import MLPClassifier as Peer
 
 from fastml import load_mnist
 from fastml.estimators import MLPClassifier, SoftmaxRegression
+from fastml.plotting.figures import TEST_COLOUR, TRAIN_COLOUR
 
+OURS = "fastml"
 SGD = {"solver": "sgd", "learning_rate_init": 0.1, "batch_size": 100}
 ADAM = {"solver": "adam", "batch_size": 100}
 EPOCHS = {"max_iter": 3, "random_state": 0, "tol": 0.0}
@@ -60,7 +69,7 @@ def hundred() -> list:
 
 def both(made: Callable, peer: Callable, **settings: Any) -> dict[str, Callable[[], Any]]:
     """Return both sides with the same settings."""
-    return {"fastml": lambda: made(**settings), "scikit-learn": lambda: peer(**settings)}
+    return {OURS: lambda: made(**settings), "scikit-learn": lambda: peer(**settings)}
 
 
 CASES = {
@@ -69,7 +78,7 @@ CASES = {
     "mnist-linear": Case(
         mnist,
         {
-            "fastml": lambda: SoftmaxRegression(**PROBE),
+            OURS: lambda: SoftmaxRegression(**PROBE),
             "LogisticRegression()": LogisticRegression,
             "SGDClassifier(loss='log_loss')": lambda: SGDClassifier(loss="log_loss", random_state=0),
         },
@@ -88,19 +97,19 @@ def timed_fit(side: Callable[[], Any], X: Any, y: Any) -> tuple[float, Any]:
     return time.perf_counter() - began, model
 
 
-def run(name: str, case: Case, rounds: int) -> None:
-    """Print a line for each side of a case."""
+def run(name: str, case: Case, rounds: int) -> dict[str, float]:
+    """Print a line for each side of a case, and return the least seconds of each side."""
     X, X_test, y, y_test = case.data()
     found: dict[str, list[float]] = {side: [] for side in case.sides}
     accuracy = {}
-    timed_fit(case.sides["fastml"], X, y)
+    timed_fit(case.sides[OURS], X, y)
     for _ in range(case.rounds or rounds):
         for side, make in case.sides.items():
             time.sleep(PAUSE_SECONDS)
             seconds, model = timed_fit(make, X, y)
             found[side].append(seconds)
             accuracy[side] = model.score(X_test, y_test)
-    ours = min(found["fastml"]), statistics.median(found["fastml"])
+    ours = min(found[OURS]), statistics.median(found[OURS])
     print(f"\n{name}: {len(X)} x {X.shape[1]} {X.dtype}")
     for side, seconds in found.items():
         least, median = min(seconds), statistics.median(seconds)
@@ -108,6 +117,28 @@ def run(name: str, case: Case, rounds: int) -> None:
             f"  {side:<32} least {least:9.4f} s {least / ours[0]:7.2f} x   median {median:9.4f} s "
             f"{median / ours[1]:7.2f} x   accuracy {accuracy[side]:.4f}"
         )
+    return {side: min(seconds) for side, seconds in found.items()}
+
+
+def draw(results: dict[str, dict[str, float]], path: Path) -> None:
+    """Draw the least seconds of each side, with a group of bars for each case."""
+    rows = [(name, side, seconds) for name, sides in results.items() for side, seconds in sides.items()]
+    with matplotlib.rc_context(svg.STYLE):
+        figure = Figure(figsize=(7, 0.34 * len(rows) + 0.8), layout="constrained")
+        axes = figure.subplots()
+        for place, (_, side, seconds) in enumerate(rows):
+            colour = TEST_COLOUR if side == OURS else TRAIN_COLOUR
+            axes.plot(seconds, place, "o", color=colour)
+            axes.annotate(f"{seconds:.2g} s", (seconds, place), (7, 0), textcoords="offset points", va="center")
+        axes.set_yticks(range(len(rows)), [f"{name}: {side}" for name, side, _ in rows])
+        axes.set(xscale="log", xlabel="seconds of a fit")
+        axes.set_xlim(min(row[2] for row in rows) / 1.5, max(row[2] for row in rows) * 3)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: f"{seconds:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.grid(axis="y", alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.invert_yaxis()
+    svg.save(figure, path)
 
 
 def main() -> None:
@@ -115,10 +146,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)}")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw the seconds")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)
-    for name in arguments.cases or CASES:
-        run(name, CASES[name], arguments.rounds)
+    results = {name: run(name, CASES[name], arguments.rounds) for name in arguments.cases or CASES}
+    if arguments.plot:
+        draw(results, arguments.plot)
 
 
 if __name__ == "__main__":

@@ -66,27 +66,36 @@ def not_as_planned(results: dict) -> str:
     """Return a sentence on the cases in which fastml is less fast than planned, next to NumPy."""
     late = [case["name"] for case in results["cases"] if least(case, NUMPY) / least(case, OURS) < case["bound"]]
     if not late:
-        return "Every case reaches the former here."
-    return f"{len(late)} of {len(results['cases'])} cases do not reach the former here: {', '.join(late)}."
+        return "Every case reaches the plan here."
+    return f"{len(late)} of {len(results['cases'])} cases miss the plan here: {', '.join(late)}."
 
 
 def explanation(results: dict) -> str:
     """Return what the columns of the full table mean."""
     slow, all_of_it = results["slow"], results["rows"] == 60_000
-    images = "MNIST's 60,000 training images" if all_of_it else f"The first {results['rows']:,} of MNIST's images"
+    images = "MNIST's 60,000 training images" if all_of_it else f"the first {results['rows']:,} of MNIST's images"
     return f"""\
-{images}, {results["rounds"]} rounds, in each of which every peer has its turn, warm; {slow["rounds"]} rounds where an
-epoch takes more than {slow["seconds"]} s. Seconds are the least and the median. Effective GFLOP/s count all of the
-arithmetic, also that with zeros, which fastml skips. The FMA peak is that of the case's precision on all threads, here
-{results["threads"]}, also beside what has only one. "Of the read bandwidth" is the time of one read of X at that
-bandwidth, divided by the seconds. Peak memory is that of a process of its own, with the interpreter, libraries, X and
-the first call.
+The data are {images}. Every peer runs {results["rounds"]} times, \
+in turn with the others, after a run that is not counted; where an epoch takes more than {slow["seconds"]} s, it runs \
+{slow["rounds"]} times.
 
-X is float32 in [0, 1] where nothing else is said. Only fastml reads raw pixels: in the cases with `uint8` NumPy gets
-floats, and the others, for whom they are the cases without, take no part, nor in those where X has no zeros (dense),
-to which all but fastml are blind. scikit-learn also learns biases, that cannot be turned off: only its first step was
-compared with NumPy's; without a hidden layer its MLPClassifier is softmax regression. An evaluation the C++ loops,
-autograd and scikit-learn do not have.{explanation_of_classes(results)}"""
+- **seconds**, **median**: the least time of an epoch, and the median.
+- **x fastml's**: the seconds, divided by those of fastml.
+- **effective GFLOP/s**: all multiplications and additions of the epoch, divided by the seconds. Those with zeros count,
+  although fastml skips them.
+- **of the FMA peak**: this rate, divided by the peak of the machine in the same precision on {results["threads"]} \
+threads, also for peers that use one thread.
+- **of the read bandwidth**: the time that one read of X takes at the bandwidth of the memory, divided by the seconds.
+- **peak memory**: that of a new process, with the interpreter, the libraries, X and the first call.
+
+X is float32 between 0 and 1, unless the case says otherwise. Some peers are missing in some cases:
+
+- Only fastml reads raw pixels (`uint8`). In these cases NumPy gets floats.
+- In the cases without zeros (`dense`), and in those with `uint8`, only NumPy is compared: zeros and bytes make no \
+difference to the other peers.
+- The C++ loops, PyTorch's autograd and scikit-learn have no evaluation.
+- scikit-learn also trains biases, which cannot be turned off. So only its first step was compared with that of NumPy. \
+Without a hidden layer, its `MLPClassifier` is softmax regression.{explanation_of_classes(results)}"""
 
 
 def explanation_of_classes(results: dict) -> str:
@@ -95,18 +104,18 @@ def explanation_of_classes(results: dict) -> str:
     if not cases:
         return ""
     text = """
-
-Where the name of a case has a number of classes, the labels are random. The C++ loops read labels of one byte, so they
-take no part where there are more than 256 classes."""
+- Where the name of a case has a number of classes, the labels are random. The C++ loops read labels of one byte, so
+  they are missing where there are more than 256 classes."""
     if rows := [case["rows"] for case in cases if case["pixels"] == "embeddings"]:
-        text += f" Embeddings are {rows[0]:,} rows of normal\nrandom numbers."
+        text += f"\n- Embeddings are {rows[0]:,} rows of normally distributed random numbers."
     return text
 
 
 def peers_differing(results: dict) -> str:
     """Return which peers were not timed in which case, because their results differ from NumPy's."""
     lines = [
-        f"{case['name']} is without {name}: its results are {difference:.0e} of the norm away from NumPy's here.\n"
+        f"{name} was not timed in {case['name']}: its weights differ from those of NumPy by {difference:.0e} of the \
+norm.\n"
         for case in results["cases"]
         for name, difference in case["differing"].items()
     ]
@@ -122,23 +131,28 @@ def peers_list(results: dict) -> str:
 def full_report(results: dict) -> str:
     """Return the machine, the peers and both tables."""
     return f"""\
+### The machine
+
 {markdown_list(results["machine"])}
 
-## Side by side
+### The peers
 
 {peers_list(results)}
+
+### Side by side
 
 {explanation(results)}
 
 {full_table(results)}
 {peers_differing(results)}
-## How far from the floor
+### How far from the limit of the machine
 
-"Dense arithmetic" is the time that all products of an epoch take at the FMA peak, zeros included; "one read of X" the
-time that X takes at the read bandwidth. The larger of the two is the floor of a kernel that multiplies everything; only
-by skipping zeros does fastml get below it. The last two columns are a plan from before the first measurement: how many
-times faster than NumPy on two cores, at least and at best.
-{not_as_planned(results)}
+- **dense arithmetic**: the time that all products of an epoch take at the FMA peak, zeros included.
+- **one read of X**: the time that X takes at the read bandwidth.
+
+The larger of the two is a limit for kernels that multiply everything. fastml can be faster only because it skips zeros.
+The last two columns are a plan from before the first measurement: how many times faster than NumPy fastml should be on
+two cores, and how many times it might be. {not_as_planned(results)}
 
 {floors_table(results)}
 """
@@ -157,6 +171,6 @@ def short_report(results: dict) -> str:
     return f"""\
 {markdown_table(["", *cases], rows)}
 
-Epochs of {results["rows"]:,} images of MNIST, float32, batch 100: seconds, and how many times those of fastml; the
-least of {results["rounds"]} rounds in turn, on {results["threads"]} threads, but the C++ loops have one.
+Seconds of an epoch over {results["rows"]:,} images of MNIST, float32, batch 100, and how many times those of fastml.
+The least of {results["rounds"]} rounds; {results["threads"]} threads, but one for the C++ loops.
 {machine["cpu"]}, {machine["usable cores"]} cores, {machine["date"]}."""

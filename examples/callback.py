@@ -1,4 +1,9 @@
-"""Callbacks: one of your own, early stopping that brings the best weights back, and a picture of the run."""
+"""
+Callbacks
+=========
+
+A callback of your own, early stopping that restores the best weights, and a picture of the run.
+"""
 
 import argparse
 
@@ -15,9 +20,9 @@ def announce_records(history: History) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Train the network until its validation error has not fallen for two epochs."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=60_000, help="training images to use")
-    parser.add_argument("--picture", default="curves.png", help="where the learning curves are drawn")
+    parser.add_argument("--picture", help="save the learning curves in this file")
     arguments = parser.parse_args(argv)
     (X, y), _ = load_mnist(raw=True)
     stopping = EarlyStopping("valid_err", patience=2, restore_best=True)
@@ -32,8 +37,10 @@ def main(argv: list[str] | None = None) -> None:
         verbose=False,
         callback=[announce_records, stopping],
     )
-    save_picture(plot_history(history, title="100 hidden units, lr 0.2"), arguments.picture)
-    print(f"{len(history)} epochs; the learning curves are in {arguments.picture}")
+    curves = plot_history(history, title="100 hidden units, lr 0.2")
+    if arguments.picture:
+        save_picture(curves, arguments.picture)
+    print(history)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,11 @@
-"""A data frame from CSV, with names of features and labels of any kind; the model is saved and loaded.
+"""
+A data frame
+============
 
-`python examples/data_frame.py flowers.csv --label species`; without a file, scikit-learn's iris flowers.
+Columns with names, and labels of any kind, from a CSV file. The model is saved and loaded.
+
+``python examples/data_frame.py flowers.csv --label species`` reads a file. Without one, the script uses scikit-learn's
+iris flowers.
 """
 
 import argparse

@@ -1,4 +1,9 @@
-"""The functions of CMU 10-714's first homework: only the import differs from a solution in NumPy."""
+"""
+The homework
+============
+
+The functions of CMU 10-714's first homework. Only the import differs from a solution in NumPy.
+"""
 
 import argparse
 
@@ -9,7 +14,7 @@ from fastml import load_mnist, loss_err, nn_epoch, softmax_regression_epoch  # b
 
 def main(argv: list[str] | None = None) -> None:
     """Train softmax regression and the network for some epochs, with a loop of one's own."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--rows", type=int, default=60_000, help="training images to use")
     arguments = parser.parse_args(argv)

@@ -1,6 +1,10 @@
-"""More images than memory: large MNIST in a file, trained from a memory map.
+"""
+More images than memory
+=======================
 
-8.1 million images take 6.4 GB on the disk: `python examples/large_mnist.py DIR --count 8100000`.
+Large MNIST in a file, trained from a memory map.
+
+8.1 million images take 6.4 GB on the disk: ``python examples/large_mnist.py DIR --count 8100000``.
 """
 
 import argparse

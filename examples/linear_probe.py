@@ -1,7 +1,11 @@
-"""A linear probe: softmax regression on embeddings of a frozen model, with early stopping.
+"""
+A linear probe
+==============
 
-Without files, it makes embeddings of random classes. With files, they are the arrays that a model has left:
-`python examples/linear_probe.py --embeddings X.npy --labels y.npy`.
+Softmax regression on embeddings of a frozen model, with early stopping.
+
+Without files, the script makes embeddings of random classes. With files, it reads the arrays that a model has written:
+``python examples/linear_probe.py --embeddings X.npy --labels y.npy``.
 """
 
 import argparse

@@ -1,4 +1,9 @@
-"""scikit-learn's network in a pipeline with a grid search: only the import differs."""
+"""
+A pipeline of scikit-learn
+==========================
+
+scikit-learn's network in a pipeline with a grid search. Only the import differs.
+"""
 
 import argparse
 
@@ -12,7 +17,7 @@ from fastml.estimators import MLPClassifier  # before: from sklearn.neural_netwo
 
 def main(argv: list[str] | None = None) -> None:
     """Find the best step size and penalty for small images of digits by cross-validation."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--max-iter", type=int, default=100)
     parser.add_argument("--folds", type=int, default=5)
     arguments = parser.parse_args(argv)

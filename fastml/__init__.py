@@ -13,7 +13,7 @@ from fastml.training import train_nn, train_softmax
 from fastml.warmup import warmup
 from fastml.weights import Weights, load_weights, save_weights
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "SGD",

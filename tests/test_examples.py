@@ -17,6 +17,7 @@ RUNS = {
     "linear_probe.py": (["--rows", "1500"], r"\d+ epochs, accuracy [01]\.\d{3} on 300 embeddings"),
     "large_mnist.py": (["DIR", "--count", "1000", "--hidden", "5"], r"\|     0 \|    \d\.\d{5} \|"),
     "callback.py": (["--rows", "2000", "--picture", "DIR/curves.png"], r"epoch 0 is the best so far"),
+    "pictures.py": (["--rows", "2000", "--directory", "DIR"], r"pictures: curves, weights, mistakes, calibration"),
     "data_frame.py": ([], r"accuracy [01]\.\d{3} on 38 rows\nthe first rows again, by the model from the file: \w+"),
 }
 

@@ -1,22 +1,21 @@
-"""The page of results, its chart and the README say what the committed figures say."""
+"""The tables of the README and of docs/speed.md, and the chart, say what the committed figures say."""
 
 import json
+import re
 
 import chart
 import page
 import pytest
+import svg
 import tables
 
 RESULTS = json.loads(page.RESULTS.read_text())
 
 
-def test_the_page_is_that_of_the_results():
-    assert page.PAGE.read_text() == page.page(RESULTS), "run python benchmarks/page.py"
-
-
-def test_the_readme_quotes_the_results():
-    readme = page.README.read_text()
-    assert readme == page.with_short_report(readme, RESULTS), "run python benchmarks/page.py"
+@pytest.mark.parametrize("path", page.REPORTS, ids=lambda path: path.name)
+def test_pages_quote_the_results(path):
+    text = path.read_text()
+    assert text == page.with_report(text, page.REPORTS[path](RESULTS)), "run python benchmarks/page.py"
 
 
 def test_the_chart_names_each_number():
@@ -36,9 +35,16 @@ def test_the_same_figures_give_the_same_chart(tmp_path):
     assert one == two
 
 
-def test_a_readme_without_a_place_is_refused():
+def test_the_chart_has_colours_for_dark_pages():
+    drawn = page.CHART.read_text()
+    assert "prefers-color-scheme: dark" in drawn
+    # Every colour of the chart is one that the style sheet replaces, but for the grey of the grid.
+    assert set(re.findall(r'style="[^"]*?(#[0-9a-f]{6})', drawn)) <= {*svg.DARK, "#b0b0b0"}
+
+
+def test_a_page_without_a_place_for_results_is_rejected():
     with pytest.raises(ValueError, match="no place"):
-        page.with_short_report("# fastml\n", RESULTS)
+        page.with_report("# fastml\n", "a table")
 
 
 def test_only_cases_of_many_classes_need_a_paragraph_about_them():
@@ -59,7 +65,7 @@ def test_tables_of_a_case_by_hand():
     assert fastml == "| softmax | fastml | 2 | 0.2500 | 0.5000 | 1.00 | 20 | 0.50 | 0.20 | 200 |"
     assert numpy == "| softmax | NumPy | 2 | 1.0000 | 2.0000 | 4.00 | 5 | 0.12 | 0.05 |  |"
     floors = tables.floors_table(results).splitlines()[2]
-    assert tables.not_as_planned(results) == "Every case reaches the former here."
+    assert tables.not_as_planned(results) == "Every case reaches the plan here."
     late = {**results, "cases": [{**case, "bound": 4.5}, case]}
-    assert tables.not_as_planned(late) == "1 of 2 cases do not reach the former here: softmax."
+    assert tables.not_as_planned(late) == "1 of 2 cases miss the plan here: softmax."
     assert floors == "| softmax | 0.1250 | 0.0500 | 0.2500 | 2.00 | 5.00 | 4.00 | 4.00 | 3 | 5 |"

@@ -61,7 +61,7 @@ def convert(
         from 0 to 255, such as 7, 7.0 or 1e2, in CSV also in quotes. Empty lines are skipped, and in LIBSVM text
         comments, from # to the end of a line.
     images : str or os.PathLike
-        The file for the images, as uint8 of shape (num_examples, *shape).
+        The file for the images, as uint8 of shape ``(num_examples, *shape)``.
     labels : str or os.PathLike or None
         The file for the labels, as uint8 of shape (num_examples,). None for CSV without a column of labels.
     shape : tuple of int, default (28, 28)
