@@ -77,6 +77,14 @@ def test_versions_agree():
     assert f"\nversion: {version}\ndate-released: {date}\n" in citation
 
 
+def test_hooks_before_commits_have_the_versions_of_the_package():
+    pinned = [
+        set(re.findall(r'"((?:ruff|typos)==[\d.]+)"', (ROOT / name).read_text()))
+        for name in ("pyproject.toml", ".pre-commit-config.yaml")
+    ]
+    assert pinned[0] == pinned[1] != set()
+
+
 def test_every_public_name_is_on_the_page_of_the_api():
     listed = {id(entry) for entry in api_entries()}
     modules = (fastml, fastml.dask, fastml.datasets, fastml.estimators, fastml.hw0, fastml.plotting)
