@@ -22,7 +22,7 @@ def dark_rules() -> str:
         for light, dark in DARK.items()
         for kind in ("fill", "stroke")
     ]
-    return f"@media (prefers-color-scheme: dark) {{text {{fill: {DARK['#000000']}}} {' '.join(rules)}}}"
+    return f"@media (prefers-color-scheme: dark) {{svg {{fill: {DARK['#000000']}}} {' '.join(rules)}}}"
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -10,6 +10,9 @@ import svg
 import tables
 
 RESULTS = json.loads(page.RESULTS.read_text())
+DOCS = page.PAGE.parent
+CHARTS = [page.CHART, DOCS / "many-machines.svg", *sorted(DOCS.glob("pictures/*.svg"))]
+GREYS = {"#b0b0b0", "#999999"}
 
 
 @pytest.mark.parametrize("path", page.REPORTS, ids=lambda path: path.name)
@@ -35,11 +38,12 @@ def test_the_same_figures_give_the_same_chart(tmp_path):
     assert one == two
 
 
-def test_the_chart_has_colours_for_dark_pages():
-    drawn = page.CHART.read_text()
-    assert "prefers-color-scheme: dark" in drawn
-    # Every colour of the chart is one that the style sheet replaces, but for the grey of the grid.
-    assert set(re.findall(r'style="[^"]*?(#[0-9a-f]{6})', drawn)) <= {*svg.DARK, "#b0b0b0"}
+@pytest.mark.parametrize("path", CHARTS, ids=lambda path: path.name)
+def test_charts_have_colours_for_dark_pages(path):
+    drawn = path.read_text()
+    assert svg.dark_rules() in drawn
+    # Every colour of a chart is one that the style sheet replaces, or a grey of grids and dashed lines.
+    assert set(re.findall(r'style="[^"]*?(#[0-9a-f]{6})', drawn)) <= {*svg.DARK, *GREYS}
 
 
 def test_a_page_without_a_place_for_results_is_rejected():
