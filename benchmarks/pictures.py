@@ -19,6 +19,8 @@ from fastml.plotting.figures import TEST_COLOUR, TRAIN_COLOUR, VALID_COLOUR
 
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
 SHAPE, DIGITS, DEFORMATIONS = (28, 28), 4, 7
+# A mini-batch, and the rows of a register tile.
+BATCH, ROWS = 100, 4
 # The runs of the commands on the page about training, with the colours of their curves.
 COSINE = {"bias": True, "shuffle": True, "schedule": "cosine"}
 RUNS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -57,6 +59,23 @@ def optimizers() -> Figure:
     return figure
 
 
+def patterns() -> Figure:
+    """Return which pixels of a mini-batch are not zero, and which of them the tiles of rows multiply."""
+    (X, y), _ = load_mnist(raw=True)
+    marks = (X[:BATCH] != 0)[np.argsort(y[:BATCH], kind="stable")]
+    listed = np.repeat(marks.reshape(-1, ROWS, marks.shape[1]).any(axis=1), ROWS, axis=0)
+    figure = Figure(figsize=(9, 3), layout="constrained")
+    titles = (
+        f"{marks.mean():.0%} of the pixels are not zero",
+        f"{listed.mean():.0%} are multiplied by tiles of {ROWS} rows",
+    )
+    for axes, image, title in zip(figure.subplots(1, 2, sharey=True), (marks, listed), titles, strict=True):
+        axes.imshow(image, cmap="gray_r", aspect="auto", interpolation="nearest")
+        axes.set(title=title, xlabel="pixel")
+    figure.axes[0].set_ylabel("row of the mini-batch, by label")
+    return figure
+
+
 def main() -> None:
     """Draw all pictures."""
     PICTURES.mkdir(exist_ok=True)
@@ -64,6 +83,7 @@ def main() -> None:
         with matplotlib.rc_context(svg.STYLE):
             figure = draw()
         svg.save(figure, PICTURES / f"{draw.__name__}.svg")
+    save_picture(patterns().axes[0], PICTURES / "patterns.png")
     (X, _), (X_test, y_test) = load_mnist(raw=True)
     originals = X[:DIGITS].reshape(-1, *SHAPE)
     # Image number k is a deformation of digit k modulo DIGITS.

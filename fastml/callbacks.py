@@ -22,8 +22,8 @@ MONITORS = tuple(name for name in EpochResult._fields if name.endswith(("_loss",
 class EarlyStopping:
     """Ends the training when a loss or an error has not fallen for some epochs.
 
-    The training functions have the same for the validation loss, as `patience`, `min_delta` and `restore_best`: those
-    go on where a checkpoint is resumed, for the checkpoint keeps the best weights.
+    For the validation loss, the training functions have parameters of their own: `patience`, `min_delta` and
+    `restore_best`. These also work across an interruption, because a checkpoint keeps the best weights.
 
     Parameters
     ----------

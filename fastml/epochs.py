@@ -58,7 +58,7 @@ def softmax_regression_epoch(
         Added to the logits, and trained. Without it there is none.
     scale, shift : float or array_like, shape (input_dim,)
         Numbers for all features or for each: X becomes ``scale * (X - shift)``, without a copy of X. Raw pixels of 0 to
-        255 with ``scale=1/255`` train like floats in [0, 1]. A shift costs no zeros: see Notes.
+        255 with ``scale=1/255`` train like floats in [0, 1]. With a shift, zeros still take no time: see Notes.
     order : array_like of integers, optional
         Indices of the rows of X in the order to visit them: a permutation shuffles without copying X.
     sample_weight : array_like, shape (num_examples,), optional
@@ -69,8 +69,8 @@ def softmax_regression_epoch(
         Changes the weights, and keeps its state for the next epoch. `SGD` by default.
     last_batch : {"nominal", "mean"}
         The divisor of the gradient of a batch: "nominal" is batch, for a shorter last batch too, so that all examples
-        count alike; "mean" is the sum of the weights of the batch, without `sample_weight` the number of its rows. If
-        all weights of a batch are 0, "mean" is the number of its rows as well.
+        have the same weight; "mean" is the sum of the weights of the batch, without `sample_weight` the number of its
+        rows. If all weights of a batch are 0, "mean" is the number of its rows as well.
     progress : callable, optional
         Called as ``progress(done, num_examples, loss)`` after each slice of about 50 ms; loss is the mean softmax loss
         of the examples so far, each computed with the weights before its step. With `sample_weight`, it is the mean of
@@ -90,8 +90,8 @@ def softmax_regression_epoch(
     x86 CPUs, subnormal numbers (in float32 those below 1.2e-38) are flushed to zero, because arithmetic on them is
     slow. The result has the same bits for any number of threads and any threading layer.
 
-    ``scale * (X - shift)`` is never formed where that would cost zeros: the kernels multiply ``scale * X``, which is
-    as sparse as X, and add ``-scale * shift`` as one row that all examples share.
+    Where X has zeros, ``scale * (X - shift)`` is not computed, because it has none. The kernels multiply ``scale * X``
+    instead, and add ``-scale * shift`` as one row that all examples share.
 
     References
     ----------

@@ -73,8 +73,8 @@ def train_softmax(
     cpp : bool
         Ignored. hw0 uses this parameter to choose between NumPy and C++.
     weights : Weights or sequence of ndarray, optional
-        Weights to go on from, of an earlier `History` or a file; copied. Their biases are trained on, and their scale
-        and shift are used.
+        Weights to continue from, such as those of an earlier `History` or of a file. They are copied. Their biases are
+        trained as well, and their scale and shift are used.
     bias : bool
         Whether the model has biases; they begin at 0.
     standardize : bool
@@ -208,7 +208,7 @@ def train_nn(
     X_tr, y_tr, X_te, y_te, epochs, lr, batch
         As in `train_softmax`.
     hidden_dim : int
-        Hidden units, at least 1; with `weights`, those have their number.
+        Number of hidden units, at least 1. With `weights`, the number is theirs.
     weights, bias, scale, shift, standardize, sample_weight, class_weight, l2, optimizer, last_batch
         As in `train_softmax`.
     schedule, warmup_epochs, shuffle, validation_fraction, patience, min_delta, restore_best

@@ -29,12 +29,12 @@ MOST_DIRECTORY_BYTES = 1 << 14
 
 
 class Weights(tuple[NDArray[Any], ...]):
-    """The weights of a model, ``(theta,)`` or ``(W1, W2)``: a tuple with biases, and with what X becomes before.
+    """The weights of a model, ``(theta,)`` or ``(W1, W2)``: a tuple that also holds biases, scale and shift.
 
     Attributes
     ----------
     biases : dict of str to ndarray
-        ``bias`` of theta, ``b1`` and ``b2`` of the network, as far as there are any.
+        ``bias`` of softmax regression, ``b1`` and ``b2`` of the network; empty without biases.
     scale, shift : float or ndarray of float64, shape (input_dim,)
         The model takes ``scale * (X - shift)``.
 

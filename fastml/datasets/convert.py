@@ -70,7 +70,7 @@ def convert(
         By default csv for names that end in ``.csv``, with or without ``.gz``, ``.bz2``, ``.xz`` or ``.zip``, in any
         case; else libsvm.
     layout : Layout, optional
-        What else is to be known about the text: columns, the first index, a scale.
+        Further facts about the text: its columns, the first index, a scale.
     progress : callable, optional
         Called as ``progress(done, total)``, in bytes of `source`.
 

@@ -32,8 +32,9 @@ class MLPClassifier(BaseClassifier):
     batch_size : int or "auto"
         Examples of a mini-batch; "auto" is the smaller of 200 and the number of examples.
     learning_rate : {"constant", "invscaling", "adaptive"}
-        How the step size of "sgd" changes: not; as ``learning_rate_init / (t_ + 1)**power_t`` after each epoch; or to a
-        fifth when the loss, or the validation score, has not improved for `n_iter_no_change` epochs.
+        How the step size of "sgd" changes. "constant": not at all. "invscaling": to
+        ``learning_rate_init / (t_ + 1)**power_t`` after each epoch. "adaptive": to a fifth when the loss, or the
+        validation score, has not improved for `n_iter_no_change` epochs.
     learning_rate_init : float
         The first step size.
     power_t : float
@@ -45,15 +46,15 @@ class MLPClassifier(BaseClassifier):
     random_state : int, RandomState or None
         Seed of the initial weights, the orders and the validation set.
     tol : float
-        A loss or score improves if it does by at least this.
+        The smallest improvement of the loss or the score that counts.
     verbose : bool
         Whether to print the loss of each epoch, and to show a bar for long epochs.
     warm_start : bool
-        Whether `fit` goes on from the last fit, with the state of its optimizer.
+        Whether `fit` continues from the last fit, with the state of its optimizer.
     momentum : float
         Momentum of "sgd", in [0, 1).
     nesterovs_momentum : bool
-        Whether it is Nesterov's.
+        Whether to use Nesterov's momentum.
     early_stopping : bool
         Whether examples are held out, training ends when their score no longer improves, and the best weights are kept.
     validation_fraction : float
