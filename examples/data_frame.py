@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> None:
     X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0, stratify=y)
 
     settings = {"standardize": True, "class_weight": "balanced", "learning_rate_init": 0.01, "tol": 1e-3}
-    model = MLPClassifier((16,), random_state=0, max_iter=100, **settings).fit(X_train, y_train)
+    model = MLPClassifier((16,), random_state=0, max_iter=300, **settings).fit(X_train, y_train)
     print(f"features {', '.join(model.feature_names_in_)}; classes {', '.join(map(str, model.classes_))}")
     print(f"accuracy {model.score(X_test, y_test):.3f} on {len(X_test)} rows")
     with tempfile.TemporaryDirectory() as directory:
