@@ -91,7 +91,7 @@ def main() -> None:
     sheet = np.concatenate([originals[None], deformed]).swapaxes(0, 1)
     save_picture(plot_deformations(sheet), PICTURES / "deformations.png")
     probabilities = predict_proba(X_test, trained(100, 5, lr=0.2).weights)
-    save_picture(plot_mistakes(X_test, y_test, probabilities, SHAPE, most=16), PICTURES / "mistakes.png")
+    save_picture(plot_mistakes(X_test, y_test, probabilities, SHAPE, most=20), PICTURES / "mistakes.png")
 
 
 if __name__ == "__main__":

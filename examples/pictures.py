@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> None:
     pictures = {
         "curves": plot_history(history, title="36 hidden units, lr 0.2"),
         "weights": plot_weights(history.weights[0], (28, 28)),
-        "mistakes": plot_mistakes(X_test, y_test, probabilities, (28, 28), most=16),
+        "mistakes": plot_mistakes(X_test, y_test, probabilities, (28, 28), most=20),
         "calibration": plot_calibration(y_test, probabilities),
     }
     if arguments.directory:
