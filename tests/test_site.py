@@ -85,6 +85,12 @@ def test_hooks_before_commits_have_the_versions_of_the_package():
     assert pinned[0] == pinned[1] != set()
 
 
+def test_every_script_that_measures_is_listed():
+    scripts = {path.name for path in (ROOT / "benchmarks").glob("*.py") if "__main__" in path.read_text()}
+    listed = re.findall(r"^\| `(\w+\.py)`", (ROOT / "benchmarks" / "README.md").read_text(), re.MULTILINE)
+    assert scripts == set(listed)
+
+
 def test_every_public_name_is_on_the_page_of_the_api():
     listed = {id(entry) for entry in api_entries()}
     modules = (fastml, fastml.dask, fastml.datasets, fastml.estimators, fastml.hw0, fastml.plotting)
