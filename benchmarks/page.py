@@ -16,12 +16,12 @@ REPORTS = {README: short_report, PAGE: full_report}
 BEGIN, END = "<!-- made by benchmarks/page.py -->\n", "<!-- end -->"
 
 
-def with_report(text: str, report: str) -> str:
+def with_report(text: str, report: str, begin: str = BEGIN) -> str:
     """Return the text of a page with what lies between its markers replaced by a report."""
-    before, begin, rest = text.partition(BEGIN)
+    before, begin, rest = text.partition(begin)
     _, end, after = rest.partition(END)
     if not end:
-        raise ValueError(f"the page has no place for results: {BEGIN.strip()} and {END}")
+        raise ValueError(f"the page has no place for results: {begin.strip()} and {END}")
     return f"{before}{begin}\n{report.strip()}\n\n{end}{after}"
 
 
