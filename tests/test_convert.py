@@ -533,7 +533,7 @@ def test_command_writes_over_nothing(capsys, tmp_path, there):
     (tmp_path / there).write_bytes(b"mine")
     (tmp_path / "text").write_bytes(b"7 1:1\n")
     assert main(["convert", str(tmp_path / "text"), str(tmp_path)]) == 2
-    assert f"{there} is there already" in capsys.readouterr().err
+    assert f"{there} exists already" in capsys.readouterr().err
     assert {path.name for path in tmp_path.iterdir()} == {there, "text"}
 
 
