@@ -1,4 +1,4 @@
-"""The sources of the sets that `fastml fetch` knows: published addresses, digests and sizes.
+"""The sources of the sets that `fastml fetch` downloads: published addresses, digests and sizes.
 
 Every digest is the SHA-256 of a compressed file, copied from
 
