@@ -51,7 +51,7 @@ def helper(py_func: Callable) -> Callable:
 
 
 def inlined(py_func: Callable) -> Callable:
-    """Compile a part of a kernel together with the kernel, as if it stood there.
+    """Compile a part of a kernel together with the kernel, as if the part were written there.
 
     LLVM optimizes a `helper` on its own first, and again in each function around it. For large helpers that takes long.
     """
