@@ -15,7 +15,7 @@ from typing import BinaryIO
 try:
     import fcntl
 except ImportError:  # not on Windows
-    fcntl = None  # type: ignore[assignment]  # mypy knows one type of a name
+    fcntl = None  # type: ignore[assignment]  # mypy allows one type for a name
 
 DISK_FULL = errno.ENOSPC, errno.EDQUOT, errno.EFBIG
 

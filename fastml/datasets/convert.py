@@ -52,7 +52,7 @@ def convert(
     r"""Convert a set from text to two IDX files; if an error occurs, existing files stay unchanged.
 
     The text is read as a stream, plain or compressed with gzip, bzip2 or xz, or as the only file of a zip archive; its
-    first bytes tell the compression. The conversion needs about 20 MB of memory for a text of any length.
+    first bytes show the compression. The conversion needs about 20 MB of memory for a text of any length.
 
     Parameters
     ----------

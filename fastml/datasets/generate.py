@@ -32,7 +32,7 @@ PIECE = 2**15
 class Series:
     """The training images of large MNIST: the 60,000 originals, then image k as a deformation of original k % 60,000.
 
-    A file holds the images of a range of numbers, behind a header, so the size of an incomplete file tells how many
+    A file holds the images of a range of numbers, behind a header, so the size of an incomplete file shows how many
     images the file holds.
     """
 

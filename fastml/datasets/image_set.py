@@ -28,7 +28,7 @@ class ImageSet(tuple[NDArray[Any], NDArray[Any]]):
     >>> from fastml import evaluate, load_mnist, train_softmax
     >>> train, test = load_mnist(raw=True)
     >>> history = train_softmax(*train, *test, scale=train.scale, epochs=1, lr=0.2, verbose=False)
-    >>> loss, err = evaluate(*test, history.weights)  # the weights know their scale
+    >>> loss, err = evaluate(*test, history.weights)  # the weights have their scale
     >>> err < 0.1
     True
     """

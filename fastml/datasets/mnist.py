@@ -98,7 +98,7 @@ def load_mnist(
     (X_train, y_train), (X_test, y_test) : ImageSets, which are tuples of ndarray
         X is (num_examples, input_dim), float32 in [0, 1], or uint8 if `raw`; y is (num_examples,), of integers. In
         MNIST input_dim is 784 and num_examples 60,000 and 10,000. The attribute `scale` of each set is the scale to
-        train with: 1/255 if `raw`, else 1. The test set has no rows where there is none.
+        train with: 1/255 if `raw`, else 1. A missing test set has no rows.
 
     Raises
     ------
@@ -153,7 +153,7 @@ def load_images(
     data_dir, progress
         As in `load_mnist`.
     input_dim : int
-        The number of pixels of an image, which tells whether a CSV without names has a column of labels.
+        The number of pixels of an image. It shows whether a CSV without names has a column of labels.
 
     Returns
     -------

@@ -158,7 +158,7 @@ def is_head(names: list[str]) -> bool:
 
 
 def column_of(kind: str, wanted: int | str | None, names: list[str], default: int) -> int:
-    """Return the number of a column that is wanted by number or name, by default another."""
+    """Return the number of a column that is given by number or name; a default if none is given."""
     if wanted is None:
         return default
     if isinstance(wanted, str):

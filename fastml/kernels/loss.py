@@ -21,9 +21,9 @@ MANY_CLASSES = 48
 class Verdicts(NamedTuple):
     """The losses, predictions and probabilities of a model on rows."""
 
-    losses: NDArray  # (rows,), or (0,) if no verdicts are wanted
+    losses: NDArray  # (rows,), or (0,) if no verdicts are requested
     predictions: NDArray[np.int64]  # (rows,)
-    probabilities: NDArray  # (rows, classes), or (0, classes) if only the others are wanted
+    probabilities: NDArray  # (rows, classes), or (0, classes) if only the others are requested
 
 
 def empty_verdicts(rows: int, num_classes: int, dtype: DTypeLike, probabilities: bool = False) -> Verdicts:

@@ -17,7 +17,7 @@ from fastml.kernels.simd.masks import MASK_BITS, append_indices, meeting_mask, n
 
 
 class Lists(NamedTuple):
-    """The patterns of the blocks of a batch, as one worker sees them. Each array has a first axis of workers.
+    """The patterns of the blocks of a batch. The first axis of each array is the worker: each worker makes its own.
 
     The lists have room for MASK_BITS more numbers than they can hold, because `append_indices` always writes that many.
     """

@@ -24,7 +24,7 @@ OPTIONS = {
 
 
 class NotCompiled:
-    """Stands for a function that Numba was told not to compile. In Python the parts of a kernel have no meaning."""
+    """A function that Numba does not compile: NUMBA_DISABLE_JIT is set. In Python, parts of kernels mean nothing."""
 
     def __init__(self, py_func: Callable):
         self.py_func = py_func
