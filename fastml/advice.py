@@ -81,7 +81,7 @@ def warn_of_raw_pixels(loss: float, y: NDArray[Any], advice: str | None, when: s
     advice : str or None
         What `scale_of_raw_pixels` returns.
     when : str
-        The part of the training that the message names: the loss is that after this part.
+        The part of the training that the loss was computed after, for the message.
     """
     if advice is None:
         return

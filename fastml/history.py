@@ -116,7 +116,7 @@ class History(Sequence[EpochResult]):
         return f"<table><thead><tr>{names}</tr><tr>{lines}</tr></thead><tbody>{rows}</tbody></table>"
 
     def columns(self) -> list[str]:
-        """Return the names of the columns that have values: a set that the run does not have has no columns."""
+        """Return the names of the columns that have values: a set that is not in the run has no columns."""
         return [name for i, name in enumerate(EpochResult._fields) if not self.rows or self.rows[0][i] is not None]
 
     def to_dict(self) -> dict[str, list[Any]]:

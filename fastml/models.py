@@ -35,7 +35,7 @@ class Kernels(Protocol):
         """Return X in the form that the kernels read."""
 
     def reserve(self, batch: int, update: Update | None) -> None:
-        """Reserve memory to learn from batches of up to batch rows by such updates, or without updates to judge."""
+        """Reserve memory for batches of up to batch rows: to learn by updates like `update`, or to judge with None."""
 
     def learn(self, examples: Examples, descent: Descent, verdicts: Verdicts, workers: int) -> None:
         """Train on the examples in mini-batches.

@@ -78,7 +78,7 @@ class CheckedOptions(Options):
 
     def descent(self, rows: int, dtype: DTypeLike, steps: NDArray[Any], sample_weight: NDArray[Any]) -> Descent:
         """Return the `Descent` for a slice of a number of rows; sample_weight is (rows,), or (0,) if all are 1."""
-        batch = min(self.batch, sys.maxsize)  # no set has more rows, and NumPy rejects larger numbers
+        batch = min(self.batch, sys.maxsize)  # no set has more rows, and NumPy may not hold larger integers
         starts = np.arange(0, rows, batch)
         if self.last_batch == "mean":
             counts = np.minimum(batch, rows - starts).astype(np.float64)

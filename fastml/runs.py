@@ -32,7 +32,7 @@ from fastml.weights import Weights
 CHECKPOINT_SECONDS = 60.0
 # Rows that are deformed at a time: 6 MB of MNIST images, enough to make the overhead of a few calls negligible.
 DEFORMED_ROWS = 8192
-# With this number, the seed draws the rows that are held out; with the number of an epoch, it draws other things.
+# The rows to hold out are drawn from the seed and this number, which no epoch has.
 VALIDATION_SEED = 2**40
 
 

@@ -208,7 +208,7 @@ def train_nn(
     X_tr, y_tr, X_te, y_te, epochs, lr, batch
         As in `train_softmax`.
     hidden_dim : int
-        Number of hidden units, at least 1. Ignored with `weights`, which have their own.
+        Number of hidden units, at least 1. Ignored with `weights`, which have their own number.
     weights, bias, scale, shift, standardize, sample_weight, class_weight, l2, optimizer, last_batch
         As in `train_softmax`.
     schedule, warmup_epochs, shuffle, validation_fraction, patience, min_delta, restore_best

@@ -24,7 +24,7 @@ from fastml.models import MODELS, Model, Parameters, parameters_of
 # A scale and a shift, as they are given or after their checks.
 Scale = TypeVar("Scale")
 Shift = TypeVar("Shift")
-# The directory of more than a hundred arrays is smaller.
+# The largest accepted directory of an archive: that of more than a hundred arrays.
 MOST_DIRECTORY_BYTES = 1 << 14
 
 

@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
         count = convert(arguments.source, images, destination, **settings, progress=progress)
     print(f"{images}: {count:,} images of {' x '.join(map(str, arguments.shape))}")
     if text_format == "libsvm" and not arguments.zero_based:
-        print("indices begin at 1 here; --zero-based is for those from 0, as scikit-learn's dump_svmlight_file writes")
+        print("indices were read from 1 on; use --zero-based if they begin at 0, which is scikit-learn's default")
 
 
 def check_options(arguments: argparse.Namespace, text_format: str) -> None:

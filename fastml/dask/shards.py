@@ -54,8 +54,8 @@ def shards_of(
         paths, or the memory maps, of X and y and, if there are any, of the weights of the examples. A path is of an
         ``.npy`` file or an IDX file.
     count : int, optional
-        The number of shards, at most one for each row. Not needed for the files of `fastml generate --shards`: each is
-        a shard.
+        The number of shards, at most one for each row. Not needed for the files of `fastml generate --shards`: each
+        pair of files is a shard.
 
     Returns
     -------

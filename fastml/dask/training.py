@@ -193,7 +193,7 @@ def train_nn(
     client, shards, X_te, y_te, rounds, lr, batch
         As in `train_softmax`.
     hidden_dim : int
-        Hidden units, at least 1. Ignored with `weights`, which have their own.
+        Hidden units, at least 1. Ignored with `weights`, which have their own number.
     local_steps, outer, outer_lr, weights, bias, scale, shift, l2, optimizer, last_batch, schedule, warmup_rounds
         As in `train_softmax`.
     seed : int

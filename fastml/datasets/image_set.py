@@ -21,7 +21,7 @@ class ImageSet(tuple[NDArray[Any], NDArray[Any]]):
     scale : float
         1/255 for raw pixels, 1.0 for floats in [0, 1]: the `scale` to train with.
     classes : tuple of str, or None
-        The names of the classes if they are not the numbers of the classes: the letters of EMNIST.
+        The names of the classes if they are not just numbers: the letters of EMNIST.
 
     Examples
     --------

@@ -83,9 +83,9 @@ def load_mnist(
         MNIST's four names (``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``, ``t10k-images-idx3-ubyte``,
         ``t10k-labels-idx1-ubyte``, also with a point before ``idx``), or under NIST's names of EMNIST
         (``emnist-letters-train-images-idx3-ubyte``), or holds such a directory from torchvision (``MNIST/raw``). Each
-        of these files is plain or compressed with the suffix ``.gz`` or ``.xz``; the first of these that exists is
-        read. A single file is ``.npz`` with Keras's arrays x_train, y_train, x_test and y_test, or ``.csv`` with a
-        column of labels (see `fastml.datasets.convert`).
+        file is plain or compressed with the suffix ``.gz`` or ``.xz``; the first of these that exists is read. A single
+        file is ``.npz`` with Keras's arrays x_train, y_train, x_test and y_test, or ``.csv`` with a column of labels
+        (see `fastml.datasets.convert`).
     raw : bool, default False
         Keep the pixels as uint8, 0 to 255, in a quarter of the memory. Images that are not compressed are mapped
         read-only, so they may be larger than memory. Compressed images of more than 134 MB are first unpacked in their

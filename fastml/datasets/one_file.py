@@ -13,7 +13,7 @@ from fastml.weights import read_array
 from .idx import IdxError
 
 Arrays = tuple[NDArray[Any], NDArray[Any]]
-# The directory of more than a hundred arrays is smaller.
+# The largest accepted directory of an archive: that of more than a hundred arrays.
 MOST_DIRECTORY_BYTES = 1 << 14
 
 

@@ -32,7 +32,7 @@ class Place:
 
     @property
     def classes(self) -> tuple[str, ...] | None:
-        """The names of the classes if they are not the numbers of the classes."""
+        """The names of the classes if they are not just numbers."""
         record = self.directory / RECORD
         name = self.name or (record.read_bytes().decode(errors="replace") if record.is_file() else "")
         return CLASSES.get(name)

@@ -40,7 +40,7 @@ from fastml.kernels.simd.vectors import as_rows
 from fastml.kernels.team import Tiles, owns_first
 from fastml.kernels.update import Update, changes_nothing, finish_tile, prefetch_end, without_l2
 
-# How many entries of a list of features ahead rows of weights are prefetched.
+# Rows of weights are prefetched this many entries of a list of features ahead.
 STEPS_AHEAD = 4
 # The tiles of layers with few outputs. Tiles of WIDE outputs load X half as often, so they are used where there are
 # enough outputs. Their dot products take 2 rows at a time, others 4. The gradient tile is 2 vectors of inputs wide.

@@ -13,7 +13,7 @@ from fastml.kernels.panels import ROWS, padded_size
 from fastml.kernels.simd.vectors import exp, lane, load_vector, store_vector
 
 BAND = 16
-# With this many classes the workers share out the bands. With fewer, each worker makes all dlogits for itself, which
+# From this many classes on, the workers share out the bands. With fewer, each worker makes all dlogits for itself: this
 # takes less time than to fetch them from the cache of another core.
 MANY_CLASSES = 48
 

@@ -139,7 +139,7 @@ class ManyClasses(PackedModel):
         self.input_dim, self.workers, self.dtype = len(arrays.weights), workers, theta.weights.dtype
 
     def reserve(self, batch: int, update: Update | None) -> None:
-        """Reserve memory to learn from batches of up to batch rows by such updates, or without updates to judge."""
+        """Reserve memory for batches of up to batch rows: to learn by updates like `update`, or to judge with None."""
         theta, size, workers = self.weights.theta, input.block_rows(batch, self.input_dim, self.dtype), self.workers
         (count, _, width), learn = theta.weights.shape, update is not None
         owners, classes = 1 if learn else workers, int(theta.offsets[-1]) * panels.lanes(self.dtype) // UNITS

@@ -152,7 +152,7 @@ class Network(PackedModel):
         self.input_dim, self.workers, self.dtype = len(first.weights), workers, packed[0].weights.dtype
 
     def reserve(self, batch: int, update: Update | None) -> None:
-        """Reserve memory to learn from batches of up to batch rows by such updates, or without updates to judge."""
+        """Reserve memory for batches of up to batch rows: to learn by updates like `update`, or to judge with None."""
         first, last, _, num_classes = self.weights
         (count, classes, width), workers, learn = last.weights.shape, self.workers, update is not None
         size = input.block_rows(batch, self.input_dim, self.dtype)
