@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from fastml import compile_notice  # noqa: F401, it listens from now on
+from fastml import compile_notice  # noqa: F401, the import announces compilations from now on
 from fastml.advice import FastmlWarning
 from fastml.datasets import load_mnist, parse_mnist
 from fastml.epochs import nn_epoch, softmax_regression_epoch
@@ -41,7 +41,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from fastml.estimators import load as load
-else:  # otherwise every name would be one of the package for type checkers
+else:  # type checkers must not see `__getattr__`: they would accept every name
 
     def __getattr__(name):
         """Import `load`, which requires scikit-learn, when it is used first."""

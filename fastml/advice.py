@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from fastml.arrays import RowSource
 
-# The largest value of a pixel of one byte, and the smallest that counts as the largest of a set of raw pixels.
+# The largest value of a pixel of one byte, and the least maximum of X that counts as one of raw pixels.
 LARGEST_PIXEL, LEAST_LARGEST_PIXEL = 255, 16
-# So many rows, spread over X, tell whether X holds raw pixels.
+# This many rows, spread over X, show whether X holds raw pixels.
 SAMPLED_ROWS = 1000
-# A loss above this part of the loss of guessing is that of a model that has learned nothing.
+# If the loss is above this part of the loss of guessing, the model has learned nothing.
 LEARNED_NOTHING = 0.95
 
 
@@ -30,14 +30,14 @@ def warn(message: str) -> None:
 
 
 def warn_of_gaps(y: NDArray[Any], num_classes: int, name: str = "y") -> None:
-    """Warn if fewer than half of the classes occur: most likely the labels are no numbers of classes.
+    """Warn if fewer than half of the classes occur: most likely the labels do not number the classes.
 
     Parameters
     ----------
     y : ndarray of integers, shape (num_examples,)
         Labels in [0, num_classes).
     num_classes : int
-        The number of classes that a model of them has.
+        The number of classes of the model.
     name : str
         The name of y in the message.
     """
@@ -45,7 +45,7 @@ def warn_of_gaps(y: NDArray[Any], num_classes: int, name: str = "y") -> None:
     if 2 * found < num_classes:
         warn(
             f"{name} makes {num_classes} classes, one for each number from 0 to its largest label, and only {found} of "
-            f"them occur; np.unique({name}, return_inverse=True)[1] numbers those from 0 to {found - 1}"
+            f"them occur; np.unique({name}, return_inverse=True)[1] numbers the labels from 0 to {found - 1}"
         )
 
 
@@ -81,7 +81,7 @@ def warn_of_raw_pixels(loss: float, y: NDArray[Any], advice: str | None, when: s
     advice : str or None
         What `scale_of_raw_pixels` returns.
     when : str
-        What the model has that loss after.
+        The part of the training that the loss was computed after, for the message.
     """
     if advice is None:
         return
@@ -90,6 +90,6 @@ def warn_of_raw_pixels(loss: float, y: NDArray[Any], advice: str | None, when: s
     guessing = -float(frequencies @ np.log(frequencies))
     if loss > LEARNED_NOTHING * guessing > 0:
         warn(
-            f"{advice} After {when}, the training loss of {loss:.3g} is that of a dead or a saturated model: "
-            f"guessing has {guessing:.3g}"
+            f"{advice} After {when}, the training loss is {loss:.3g}, and that of guessing is {guessing:.3g}: "
+            "the model is dead or saturated"
         )

@@ -1,6 +1,6 @@
-"""What X may be, and what other libraries' arrays become.
+"""Conversion of arguments, such as other libraries' arrays, to ndarrays of numbers.
 
-That is an ndarray of numbers, or an error that says what was found.
+If an argument cannot be converted, the error says what was found.
 """
 
 import decimal
@@ -16,7 +16,7 @@ REAL = (numbers.Real, np.bool_, decimal.Decimal)
 
 
 class RowSource(Protocol):
-    """What an epoch reads: an array of examples, or something else that gives its rows as an array."""
+    """The examples that an epoch reads: an array, or another object that returns its rows as an array."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -34,7 +34,7 @@ class RowSource(Protocol):
 
 
 def as_array(name: str, value: ArrayLike) -> NDArray[Any]:
-    """Return value as an ndarray, without a copy if it already is one; reject what is no array, and masked elements.
+    """Return value as an ndarray, without a copy if it already is one; reject other objects, and masked elements.
 
     Arrays of Python objects that are all numbers, which nullable and Arrow-backed data frames make, become int64 or
     float64.
@@ -53,7 +53,7 @@ def as_array(name: str, value: ArrayLike) -> NDArray[Any]:
 
 
 def check_unmasked(name: str, value: ArrayLike) -> None:
-    """Reject a masked array with a masked element, and a list of arrays with one: the kernels would use its value."""
+    """Reject a masked array with a masked element, or a list of such arrays: the kernels would use the masked value."""
     for part in value if isinstance(value, list | tuple) else [value]:
         if isinstance(part, ma.MaskedArray) and ma.is_masked(part):
             first = np.unravel_index(np.argmax(part.mask), part.shape)
@@ -77,7 +77,7 @@ def numbers_of_objects(array: NDArray[Any]) -> NDArray[Any]:
 def describe(array: NDArray[Any]) -> str:
     """Return the shape and dtype of an array as the error messages show them, with the first object that is no number.
 
-    Beyond the range of float64, integers count as such objects.
+    A number beyond the range of int64 counts as such an object.
     """
     description = f"an array of shape {array.shape} and dtype {array.dtype}"
     if array.dtype.kind == "O":

@@ -1,6 +1,6 @@
 """Callbacks of the training functions and the estimators: called with the history after each epoch.
 
-A callback returns a true value to end the training. If it has a method `end`, that is called with the history when the
+A callback returns a true value to end the training. A method `end` of a callback is called with the history when the
 training is over.
 """
 
@@ -30,7 +30,7 @@ class EarlyStopping:
     monitor : str
         A column of the history: "train_loss", "train_err", "test_loss", "test_err", "valid_loss" or "valid_err".
     patience : int
-        Training ends after more than so many epochs in a row without a better value.
+        Training ends after more than this many epochs in a row without a better value.
     min_delta : float
         A value is better if it is lower than the best before by more than this.
     restore_best : bool
@@ -69,7 +69,7 @@ class EarlyStopping:
         """Return whether the training should end; keep a copy of the weights after the best epoch."""
         if getattr(history[-1], self.monitor) is None:
             found = ", ".join(name for name in MONITORS if getattr(history[-1], name) is not None)
-            raise ValueError(f"monitor is {self.monitor!r}, and the history has only {found}")
+            raise ValueError(f"monitor must be a column of the history, {found}, got {self.monitor!r}")
         since = history.epochs_since_best(self.min_delta, self.monitor)
         if self.restore_best and since == 0:
             self.best = [W.copy() for W in history.weights.parameters.named().values()]
@@ -83,7 +83,7 @@ class EarlyStopping:
 
 
 def callbacks_of(callback: Callback | Iterable[Callback] | None) -> list[Callback]:
-    """Return the callbacks that an argument names: one, some or none."""
+    """Return a list of the callbacks in an argument: one, some or none."""
     if callback is None:
         return []
     callbacks = [callback] if callable(callback) or not isinstance(callback, Iterable) else list(callback)
@@ -94,13 +94,13 @@ def callbacks_of(callback: Callback | Iterable[Callback] | None) -> list[Callbac
 
 
 def asks_to_stop(callbacks: list[Callback], history: History) -> bool:
-    """Call all callbacks; return whether one of them asks to end the training."""
+    """Call all callbacks; return whether one of them returns a true value, to end the training."""
     answers = [bool(callback(history)) for callback in callbacks]
     return any(answers)
 
 
 def end(callbacks: list[Callback], history: History) -> None:
-    """Tell the callbacks that the training is over."""
+    """Call the methods `end` of the callbacks when the training is over."""
     for callback in callbacks:
         if hasattr(callback, "end"):
             callback.end(history)

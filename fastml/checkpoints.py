@@ -30,11 +30,11 @@ class CheckpointError(ValueError):
 
 @dataclass
 class RunState:
-    """What changes while a run goes on, beside its position in an epoch."""
+    """The parts of a run that change while it trains, except its position in an epoch."""
 
     history: History
     optimizer: Optimizer
-    best: dict[str, NDArray[Any]] = field(default_factory=dict)  # copies of the best epoch's arrays, if they are wanted
+    best: dict[str, NDArray[Any]] = field(default_factory=dict)  # with restore_best, copies of the best epoch's arrays
 
 
 class Checkpoint:
@@ -80,7 +80,7 @@ class Checkpoint:
             If the file cannot be written.
         """
         if self.path.exists():
-            raise CheckpointError(f"{self.path} is there already: resume it, or take another directory")
+            raise CheckpointError(f"{self.path} exists already: resume this run, or choose another directory")
         check_destination(self.path)
         self.save(state, 0, 0.0)
 
@@ -96,7 +96,7 @@ class Checkpoint:
         save_arrays(self.path, arrays, settings)
 
     def load(self, state: RunState) -> tuple[int, float]:
-        """Restore what was saved into a new run; return the row and the seconds that `save` was given.
+        """Restore the saved state into a new run; return the row and the seconds that `save` was given.
 
         Raises
         ------
@@ -107,7 +107,7 @@ class Checkpoint:
         """
         weights, others, settings = load_arrays(self.path, ("best.", "state."))
         if settings.keys() != {"run", "history", "row", "seconds", "steps"} or not isinstance(settings["run"], dict):
-            raise CheckpointError(f"{self.path} holds weights, but no run to go on with")
+            raise CheckpointError(f"{self.path} holds weights, but no run to resume")
         for name, value in self.run.items():
             found = settings["run"].get(name)
             if found != value:
@@ -116,10 +116,10 @@ class Checkpoint:
         if {name: (W.shape, W.dtype) for name, W in saved.items()} != {
             name: (W.shape, W.dtype) for name, W in named.items()
         }:
-            raise CheckpointError(f"{self.path} holds weights of other shapes or dtypes than it says")
+            raise CheckpointError(f"{self.path} holds weights of other shapes or dtypes than its settings say")
         row, seconds, steps = settings["row"], settings["seconds"], settings["steps"]
         if not (is_history(settings["history"]) and self.is_position(row) and isinstance(seconds, float)):
-            raise CheckpointError(f"{self.path} holds a history or a position that no run comes to")
+            raise CheckpointError(f"{self.path} holds a history or a position that no run can reach")
         restored: dict[str, dict[str, NDArray[Any]]] = {}
         best: dict[str, NDArray[Any]] = {}
         for name, array in others.items():
@@ -135,7 +135,7 @@ class Checkpoint:
                 raise ValueError(f"it claims {steps!r} steps")
         except ValueError as error:
             raise CheckpointError(
-                f"{self.path} holds a state of the optimizer that no run comes to: {error}"
+                f"{self.path} holds a state of the optimizer that no run can reach: {error}"
             ) from error
         for name, W in named.items():
             W[...] = saved[name]

@@ -58,7 +58,7 @@ def check_labels(y: ArrayLike, num_examples: int, num_classes: int | None, name:
     if y.ndim != 1 or y.size != num_examples:
         raise ValueError(f"{name} must be 1-D with {num_examples} labels, one for each row of X, got {describe(y)}")
     if num_classes is None:
-        limit, reason = np.iinfo(np.int32).max, "as there are no more classes"
+        limit, reason = np.iinfo(np.int32).max, "the most classes that a model can have"
     else:
         limit, reason = num_classes, f"there are {num_classes} classes"
     if y.size and y.min() < 0:
@@ -68,7 +68,7 @@ def check_labels(y: ArrayLike, num_examples: int, num_classes: int | None, name:
 
 
 def hint_for_labels(name: str, y: NDArray[Any]) -> str:
-    """Return what may be done with labels that are no integers, for the end of an error message."""
+    """Return the end of an error message: how labels that are not integers become integers."""
     if y.dtype.kind in "OSUT":
         return f"; fastml.estimators take labels of any type, np.unique({name}, return_inverse=True)[1] numbers them"
     if y.dtype.kind == "f" and np.isfinite(y).all() and not np.any(y % 1):
@@ -147,7 +147,7 @@ def check_range(name: str, values: NDArray[Any], limit: int, plural: str, reason
 def first_not_finite(dtype: np.dtype[Any], **arrays: NDArray[Any]) -> str | None:
     """Return the name, place and value of the first element of the arrays that is not finite in a dtype, or None.
 
-    An array may be a memory map that is larger than memory: a few megabytes are looked through at a time.
+    An array may be a memory map that is larger than memory, so a few megabytes are checked at a time.
     """
     for name, array in arrays.items():
         rows = max(1, CHUNK_BYTES // max(1, array[:1].nbytes))
@@ -180,7 +180,7 @@ def check_numbers(numbers: ArrayLike) -> NDArray[Any]:
         raise TypeError(f"numbers must hold integers, got {describe(numbers)}")
     if numbers.ndim != 1:
         raise ValueError(f"numbers must be 1-D, got {describe(numbers)}")
-    check_range("numbers", numbers, 2**63, "numbers of images", "as int64 has no others")
+    check_range("numbers", numbers, 2**63, "numbers of images", "the range of int64")
     return numbers
 
 
@@ -264,7 +264,7 @@ def overlaps_itself(W: NDArray[Any]) -> bool:
 def shares_memory(a: NDArray[Any], b: NDArray[Any]) -> bool:
     """Return whether two arrays share a byte; also return True if the exact check would take too long."""
     try:
-        # NumPy's stub knows -1 and 0 alone.
+        # NumPy's stub allows only -1 and 0.
         return np.shares_memory(a, b, max_work=1_000_000)  # type: ignore[arg-type]
     except np.exceptions.TooHardError:
         return True

@@ -55,16 +55,16 @@ def softmax_regression_epoch(
     batch : int
         Rows of a mini-batch, at least 1. If X has fewer rows, all of them make one batch.
     bias : ndarray of the dtype of theta, shape (num_classes,), optional
-        Added to the logits, and trained. Without it there is none.
+        A bias that is added to the logits, and trained. None for a model without bias.
     scale, shift : float or array_like, shape (input_dim,)
-        Numbers for all features or for each: X becomes ``scale * (X - shift)``, without a copy of X. Raw pixels of 0 to
-        255 with ``scale=1/255`` train like floats in [0, 1]. With a shift, zeros still take no time: see Notes.
+        A number for all features, or one for each: X becomes ``scale * (X - shift)``, without a copy. Raw pixels of 0
+        to 255 with ``scale=1/255`` train like floats in [0, 1]. With a shift, zeros still take no time: see Notes.
     order : array_like of integers, optional
         Indices of the rows of X in the order to visit them: a permutation shuffles without copying X.
     sample_weight : array_like, shape (num_examples,), optional
         Weights of the examples, finite and at least 0: each multiplies the gradient of its row.
     l2 : float
-        At least 0: `alpha` of scikit-learn. Biases have no penalty.
+        Strength of the L2 penalty, at least 0, as scikit-learn's `alpha`. Biases have no penalty.
     optimizer : SGD, Momentum or AdamW, optional
         Changes the weights, and keeps its state for the next epoch. `SGD` by default.
     last_batch : {"nominal", "mean"}
@@ -90,8 +90,8 @@ def softmax_regression_epoch(
     x86 CPUs, subnormal numbers (in float32 those below 1.2e-38) are flushed to zero, because arithmetic on them is
     slow. The result has the same bits for any number of threads and any threading layer.
 
-    Where X has zeros, ``scale * (X - shift)`` is not computed, because it has none. The kernels multiply ``scale * X``
-    instead, and add ``-scale * shift`` as one row that all examples share.
+    ``scale * (X - shift)`` has no zeros where X has zeros, so the kernels do not compute this array. They multiply
+    ``scale * X`` instead, and add ``-scale * shift`` as one row that all examples share.
 
     References
     ----------
@@ -152,7 +152,7 @@ def nn_epoch(
     W2 : ndarray of the same dtype, shape (hidden_dim, num_classes)
         Weights of the second layer.
     b1, b2 : ndarray of the same dtype, shapes (hidden_dim,) and (num_classes,), optional
-        Biases, which are trained. Without them there are none.
+        Biases, which are trained. None for a layer without bias.
 
     Raises
     ------
@@ -216,8 +216,8 @@ def run_epoch(
 ) -> None:
     """Run one epoch of a model, modifying the parameters and the optimizer's state in place.
 
-    Invalid arguments are rejected before anything changes. If an exception ends the epoch, what the last finished slice
-    left is written back. `backgrounds` are found in X unless they are given: see `fastml.transforms`.
+    Invalid arguments are rejected before anything changes. If an exception ends the epoch, the weights after the last
+    finished slice are written back. `backgrounds` are found in X unless they are given: see `fastml.transforms`.
     """
     parameters.check()
     data = arguments.checked(parameters)

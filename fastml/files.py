@@ -15,7 +15,7 @@ from typing import BinaryIO
 try:
     import fcntl
 except ImportError:  # not on Windows
-    fcntl = None  # type: ignore[assignment]  # mypy knows one type of a name
+    fcntl = None  # type: ignore[assignment]  # mypy allows one type for a name
 
 DISK_FULL = errno.ENOSPC, errno.EDQUOT, errno.EFBIG
 
@@ -118,7 +118,7 @@ def check_destination(path: str | os.PathLike[str]) -> None:
 
 @contextmanager
 def open_zip(file: BinaryIO, most: int) -> Iterator[zipfile.ZipFile]:
-    """Open a zip archive for reading; reject a directory of more than some bytes before it is read.
+    """Open a zip archive for reading; reject a directory of more than `most` bytes before it is read.
 
     A directory of a million entries, 50 MB, would take hundreds of megabytes of memory.
 

@@ -15,7 +15,7 @@ SPARKLINE_SIDES = 80, 20
 
 
 def table_head(has_valid: bool, has_test: bool) -> str:
-    """Return the head of the table of results, with the columns of the sets that there are."""
+    """Return the head of the table of results, with the columns of the sets that exist."""
     valid, test = " Valid Loss | Valid Err |" * has_valid, " Test Loss | Test Err |" * has_test
     return f"| Epoch | Train Loss | Train Err |{valid}{test}"
 
@@ -23,7 +23,7 @@ def table_head(has_valid: bool, has_test: bool) -> str:
 class EpochResult(NamedTuple):
     """One row of a `History`: losses in nats, errors in [0, 1], seconds of the epoch itself (not its evaluation).
 
-    What was not evaluated is None.
+    A loss or an error that was not evaluated is None.
     """
 
     epoch: int
@@ -49,7 +49,7 @@ class EpochResult(NamedTuple):
 class History(Sequence[EpochResult]):
     """The result of a training run: the weights, and a sequence of one `EpochResult` for each epoch.
 
-    Two histories are equal if their weights are, and their losses and errors: the seconds do not count.
+    Two histories are equal if their weights, losses and errors are equal; the seconds may differ.
 
     Attributes
     ----------
@@ -116,7 +116,7 @@ class History(Sequence[EpochResult]):
         return f"<table><thead><tr>{names}</tr><tr>{lines}</tr></thead><tbody>{rows}</tbody></table>"
 
     def columns(self) -> list[str]:
-        """Return the names of the columns that the run has: without those of sets that it does not have."""
+        """Return the names of the columns that have values: a set that is not in the run has no columns."""
         return [name for i, name in enumerate(EpochResult._fields) if not self.rows or self.rows[0][i] is not None]
 
     def to_dict(self) -> dict[str, list[Any]]:

@@ -1,6 +1,6 @@
 """Exactly the names of homework 0 (hw0) of CMU 10-714: ``from fastml.hw0 import *`` in the place of its module.
 
-The functions are those of `fastml`, but for `add`. hw0's tests and scripts also take `np` from its module. hw0 has the
+The functions are those of `fastml`, except `add`. hw0's tests and scripts also take `np` from its module. hw0 has the
 epoch of softmax regression a second time, in C++: here both are the same function.
 
 Examples

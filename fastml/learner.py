@@ -1,4 +1,4 @@
-"""What trains: packed weights that learn from the rows of a set, pass after pass."""
+"""The learner: packed weights that learn from the rows of a set, pass after pass."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fastml.transforms import reads_in_place, transform_of
 
 
 class EpochData(NamedTuple):
-    """What an epoch has for each row of X, after its checks."""
+    """X, and the arrays of an epoch with a number for each row of X, after their checks."""
 
     X: RowSource
     y: NDArray[Any]
@@ -49,7 +49,7 @@ class Learner:
         self.kernels.copies.append((options.optimizer.steps, self.steps))
 
     def run_pass(self, order: NDArray[Any] | None, lr: float, progress: Progress | None) -> tuple[float, float]:
-        """Train on the rows in an order, of as many rows as that of the set, with a step size.
+        """Train on the rows in an order, with a step size; every order must have as many rows as that of the data.
 
         Return the mean loss and the error of the rows, each with the weights before its step; NaN without progress.
         """
@@ -75,9 +75,9 @@ class Learner:
 
 
 def sum_of_losses(losses: NDArray[Any], weights: NDArray[Any], batch: int) -> float:
-    """Return the sum of the losses of whole batches; that of a batch with weights is its rows times its weighted mean.
+    """Return the sum of the losses of whole batches.
 
-    Where all weights of a batch are 0, its loss counts as 0.
+    If rows have weights, the loss of a batch is its number of rows times its weighted mean; 0 if all weights are 0.
     """
     with np.errstate(over="ignore"):  # a sum beyond the range of float64 is infinity
         if not weights.size:

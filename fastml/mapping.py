@@ -30,7 +30,7 @@ def mapping_of(array: RowSource) -> mmap.mmap | None:
 class ReadAhead:
     """Asks the operating system to read the next rows of a mapped file while kernels work on the rows before them.
 
-    For an array in ordinary memory it does nothing. The requests change only the time of a pass, not its result: page
+    For an array in ordinary memory there are no requests. Requests change only the time of a pass, not its result: page
     faults load rows that have not been read in advance. An epoch takes about as long as the slower of disk and kernels,
     instead of both together.
     """

@@ -35,7 +35,7 @@ class Kernels(Protocol):
         """Return X in the form that the kernels read."""
 
     def reserve(self, batch: int, update: Update | None) -> None:
-        """Reserve memory to learn from batches of up to batch rows, by updates of such a type, or to judge."""
+        """Reserve memory for batches of up to batch rows: to learn by updates like `update`, or to judge with None."""
 
     def learn(self, examples: Examples, descent: Descent, verdicts: Verdicts, workers: int) -> None:
         """Train on the examples in mini-batches.
@@ -63,7 +63,7 @@ class Model:
     kernels: Callable[[tuple[Arrays, ...], int, bool], Kernels]
 
     def backgrounds_of(self, X: RowSource, num_classes: int) -> NDArray[Any] | None:
-        """Return the backgrounds of the features of X, none where the kernels leave out no zeros."""
+        """Return the backgrounds of the features of X, or None for kernels that do not skip zeros."""
         return backgrounds_of(X) if self is NETWORK or num_classes >= MANY_CLASSES else None
 
 
@@ -86,7 +86,7 @@ class Parameters:
         return sum(W.size for W in self.weights)
 
     def named(self) -> dict[str, NDArray[Any]]:
-        """Return the weights, and the biases that there are, by their names."""
+        """Return the weights, and the biases that exist, by their names."""
         names, arrays = self.model.weight_names + self.model.bias_names, self.weights + self.biases
         return {name: array for name, array in zip(names, arrays, strict=True) if array is not None}
 

@@ -1,4 +1,4 @@
-"""The optimizers: what of a gradient changes the weights, and the state that goes on from epoch to epoch.
+"""The optimizers: how a gradient changes the weights, and the state that is kept from epoch to epoch.
 
 An optimizer holds its state beside the caller's weights. Its formula is a rule in `fastml.kernels.update`.
 """
@@ -49,7 +49,7 @@ class Optimizer:
                 if not isinstance(array, np.ndarray) or (array.shape, array.dtype) != (W.shape, W.dtype):
                     found = describe(array) if isinstance(array, np.ndarray) else type(array).__name__
                     raise ValueError(
-                        f"optimizer.state[{name!r}][{key!r}] must be as {name}, {describe(W)}, got {found}"
+                        f"optimizer.state[{name!r}][{key!r}] must be like {name}, {describe(W)}, got {found}"
                     )
 
     def named_state(self) -> dict[str, NDArray[Any]]:
@@ -197,7 +197,7 @@ class AdamW(Optimizer):
 
 
 def table_of(first: NDArray[np.float64], *others: float | NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return columns, (rows,) or numbers for all rows, side by side: (rows, columns)."""
+    """Return columns side by side, (rows, columns); each is an array, (rows,), or one number for all rows."""
     table = np.empty((first.size, 1 + len(others)))
     for k, column in enumerate((first, *others)):
         table[:, k] = column

@@ -31,8 +31,8 @@ class Options:
     last_batch: LastBatch = "nominal"
     l2: float = 0.0
     optimizer: Optimizer | None = None
-    # Whether class 0 is a reference: its weights have no gradient. Where they are 0, two classes have the logistic loss
-    # of one logit.
+    # Whether class 0 is a reference: its weights have no gradient. If these weights are 0, the loss of two classes is
+    # the logistic loss of one logit.
     has_reference: bool = False
 
     def checked(self, input_dim: int) -> "CheckedOptions":
@@ -55,7 +55,7 @@ class Options:
 
 @dataclass(frozen=True)
 class CheckedOptions(Options):
-    """Options of an epoch after their checks, and what they are for the kernels."""
+    """Options of an epoch after their checks, and their form for the kernels."""
 
     scale: float | NDArray[np.float64] = 1.0
     shift: float | NDArray[np.float64] = 0.0
@@ -77,8 +77,8 @@ class CheckedOptions(Options):
             return (np.asarray(self.l2, dtype)[()],) if self.l2 else ()
 
     def descent(self, rows: int, dtype: DTypeLike, steps: NDArray[Any], sample_weight: NDArray[Any]) -> Descent:
-        """Return how the weights descend in a slice of so many rows; sample_weight (rows,), or (0,) for ones."""
-        batch = min(self.batch, sys.maxsize)  # no set has more rows, and a float divided by more might not be one
+        """Return the `Descent` for a slice of a number of rows; sample_weight is (rows,), or (0,) if all are 1."""
+        batch = min(self.batch, sys.maxsize)  # no set has more rows, and NumPy may not hold larger integers
         starts = np.arange(0, rows, batch)
         if self.last_batch == "mean":
             counts = np.minimum(batch, rows - starts).astype(np.float64)

@@ -26,7 +26,7 @@ def epoch_order(X: RowSource, seed: int, epoch: int, shard: int = 0) -> NDArray[
     epoch : int
         Not negative.
     shard : int
-        Not negative: the number of the shard that X is, where a set is cut into shards.
+        Not negative: the number of the shard in X, if a set is cut into shards.
 
     Returns
     -------

@@ -28,7 +28,7 @@ ClassWeight = Mapping[int, float] | Literal["balanced"]
 
 
 class TrainingData(NamedTuple):
-    """The arguments of a training function that have something for each example."""
+    """The examples among the arguments of a training function, with their weights and their standardization."""
 
     X_tr: ArrayLike
     y_tr: ArrayLike
@@ -64,9 +64,9 @@ def prepare(
 def first_weights(
     given: Weights | None, start: StartWeights, model: Model, sizes: tuple[int, int], settings: CheckedSettings
 ) -> Weights:
-    """Return the weights that a run begins with, where there are sizes = (input_dim, num_classes).
+    """Return the weights that a run begins with, of sizes (input_dim, num_classes): the given or initial weights.
 
-    They are copies of the given weights, or initial weights; their biases are added if they are wanted and missing.
+    If the model has biases and the given weights do not, biases of 0 are added.
     """
     weights: Sequence[NDArray[Any]]
     if given is not None:
@@ -173,7 +173,7 @@ def weights_of_examples(
 
 
 def check_start(weights: Sequence[NDArray[Any]] | None, model: Model) -> Weights | None:
-    """Return a copy of the weights to go on from, or None; reject those of another model."""
+    """Return a copy of the weights to continue from, or None; reject weights of another model."""
     if weights is None:
         return None
     given = weights if isinstance(weights, Weights) else Weights(weights)
@@ -185,7 +185,7 @@ def check_start(weights: Sequence[NDArray[Any]] | None, model: Model) -> Weights
 
 
 def transform_of_start(start: Weights | None, settings: CheckedSettings) -> CheckedSettings:
-    """Return settings with the scale and the shift of the weights to go on from; reject others beside them."""
+    """Return settings with the scale and the shift of the weights to continue from; reject other given ones."""
     if start is None:
         return settings
     scale, shift = start.transform_beside(settings.options.scale, settings.options.shift)
@@ -193,7 +193,7 @@ def transform_of_start(start: Weights | None, settings: CheckedSettings) -> Chec
 
 
 def standardized(settings: CheckedSettings, X: NDArray[Any]) -> CheckedSettings:
-    """Return settings with the deviation of the rows to train on as scale, and their mean as shift."""
+    """Return settings with the mean of the rows to train on as shift, and 1 / their deviation as scale."""
     options = settings.options
     if np.any(np.asarray(options.scale) != 1) or np.any(np.asarray(options.shift)):
         raise ValueError("standardize computes scale and shift; leave both out")
@@ -205,9 +205,9 @@ def standardized(settings: CheckedSettings, X: NDArray[Any]) -> CheckedSettings:
 def mean_and_deviation(
     X: RowSource, rows: NDArray[Any] | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the mean and the standard deviation of each feature, of all rows or some; 1 for a constant feature.
+    """Return the mean and the deviation of each feature, of all rows or some; a constant feature has deviation 1.
 
-    The rows go by once. Chan, Golub and LeVeque, *Updating formulae and a pairwise algorithm for computing sample
+    Each row is read once. Chan, Golub and LeVeque, *Updating formulae and a pairwise algorithm for computing sample
     variances* (1979), equation 2.1.
     """
     total = len(X) if rows is None else len(rows)
@@ -229,9 +229,9 @@ def mean_and_deviation(
 
 
 def initial_weights(shape: tuple[int, ...], seed: int) -> list[NDArray[Any]]:
-    """Return hw0's start weights in float32, for layers of (inputs, ..., outputs) of shape: zeros for one layer.
+    """Return hw0's initial weights in float32; shape is (inputs, ..., outputs). One layer has zeros.
 
-    Those of the network are standard normal numbers over the square root of a layer's outputs.
+    The layers of a network have standard normal numbers, divided by the square root of the layer's outputs.
     """
     if len(shape) == 2:
         return [np.zeros(shape, np.float32)]

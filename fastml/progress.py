@@ -13,14 +13,14 @@ class ShowProgress(Protocol):
     """Shows how much of some work is done, and the loss of training."""
 
     def __call__(self, done: int, total: int, loss: float | None = None) -> None:
-        """Show that so much of the total is done."""
+        """Show how much of the total is done."""
 
 
 @contextmanager
 def progress_bar(unit: str = " examples", shown: bool = True) -> Iterator[ShowProgress | None]:
     """Yield a `progress` callback that shows a bar for each epoch or file, on stderr or in a notebook.
 
-    Yield None if nobody would see a bar, if `shown` is false, or if tqdm is not installed.
+    Yield None if a bar would not be visible, if `shown` is false, or if tqdm is not installed.
     """
     try:
         from tqdm.auto import tqdm

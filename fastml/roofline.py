@@ -121,7 +121,7 @@ def read_bandwidth(threads: int) -> float:
 def least_seconds(function: Callable[[], object]) -> float:
     """Return the shortest time, in seconds, of a few calls of a parallel kernel, after a call that may compile."""
     seconds = []
-    forks.available_threads()  # starts the threads, which compiling would do in another thread
+    forks.available_threads()  # starts the threads; a compilation would start them in another thread
     with forks.parallel_lock:
         function()
         for _ in range(REPEATS):

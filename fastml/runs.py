@@ -32,7 +32,7 @@ from fastml.weights import Weights
 CHECKPOINT_SECONDS = 60.0
 # Rows that are deformed at a time: 6 MB of MNIST images, enough to make the overhead of a few calls negligible.
 DEFORMED_ROWS = 8192
-# Beside the seed, the seed of the rows that are held out; epochs have other numbers.
+# The rows to hold out are drawn from the seed and this number, which no epoch has.
 VALIDATION_SEED = 2**40
 
 
@@ -64,10 +64,10 @@ class Run:
         self.settings, self.progress = settings, progress
         self.state = RunState(History(weights), settings.options.optimizer)
         self.history, self.parameters = self.state.history, weights.parameters
-        # The rows to train on, in order, and those that are held out; None for all and for none.
+        # The rows to train on and the rows that are held out, both in order; None and None if none are held out.
         self.train_rows, self.valid_rows = held_out(len(train_set.X), settings.validation_fraction, settings.seed)
         self.num_examples = len(train_set.X) if self.train_rows is None else len(self.train_rows)
-        # Found once, for a part of an epoch must have those of the whole; without any, NaN for all features.
+        # Found once, because all parts of an epoch must have the same backgrounds. NaN is for no background.
         found = self.parameters.model.backgrounds_of(train_set.X, self.parameters.num_classes)
         self.backgrounds = np.full(train_set.X.shape[1], np.nan) if found is None else found
         # The position in the epoch after those in the history: the rows done, and the seconds that they took.
@@ -79,7 +79,7 @@ class Run:
 
     @contextmanager
     def kept_in(self, directory: str | os.PathLike[str], resume: bool) -> Iterator[None]:
-        """Save the state in a directory while the block runs; with resume, first load what is saved there already."""
+        """Save the state in a directory while the block runs; with resume, first load a state that is saved there."""
         self.checkpoint = Checkpoint(directory, self.describe(), self.num_examples, self.settings.options.batch)
         with self.checkpoint.held():
             if resume and self.checkpoint.path.exists():
@@ -87,7 +87,8 @@ class Run:
                 begun = len(self.history) + (self.row > 0)
                 if begun > self.settings.epochs:
                     raise CheckpointError(
-                        f"{self.checkpoint.path} is in epoch {begun}, beyond the {self.settings.epochs} asked for"
+                        f"{self.checkpoint.path} is in epoch {begun}; epochs must be at least {begun}, "
+                        f"got {self.settings.epochs}"
                     )
             else:
                 self.checkpoint.begin(self.state)
@@ -146,7 +147,7 @@ class Run:
         return patience is not None and self.history.epochs_since_best(self.settings.min_delta) > patience
 
     def load_kernels(self) -> None:
-        """Compile the kernels of an epoch, or load them from the cache, so that the seconds of no epoch include that.
+        """Compile the kernels of an epoch, or load them from the cache, so that no epoch's seconds include this time.
 
         This trains copies of the parameters on one example.
         """
@@ -225,7 +226,7 @@ class Run:
         self.row, self.seconds = row, self.seconds + time.perf_counter() - began
 
     def evaluate_sets(self, epoch: int) -> EpochResult:
-        """Evaluate the model on the sets that there are. If interrupted, save the finished epoch first."""
+        """Evaluate the model on the sets of the run. If interrupted, save the finished epoch first."""
         try:
             train = self.evaluate(self.train_set, self.train_rows)
             valid: LossErr = (None, None) if self.valid_rows is None else self.evaluate(self.train_set, self.valid_rows)
@@ -251,12 +252,12 @@ class Run:
             if loss is not None and not math.isfinite(loss):
                 reason = checks.first_not_finite(self.parameters.weights[0].dtype, **X) or (
                     "the weights have grown without bound; a smaller lr may help. "
-                    + (self.advice_on_scale() or "So may X scaled to [0, 1]")
+                    + (self.advice_on_scale() or "X scaled to [0, 1] may help, too")
                 )
                 raise FloatingPointError(f"the {which} loss is {loss} after epoch {result.epoch}: {reason}")
 
     def advice_on_scale(self) -> str | None:
-        """Return the advice to scale raw pixels, if the training set holds such and they have no scale."""
+        """Return the advice to scale X, or None if the training set does not hold raw pixels without a scale."""
         options = self.settings.options
         return advice.scale_of_raw_pixels(self.train_set.X, options.scale, options.shift, "X_tr")
 
@@ -268,7 +269,7 @@ class Run:
 
 
 def held_out(count: int, fraction: float, seed: int) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
-    """Return the rows to train on and the rows that are held out, both in order; None for all and for none."""
+    """Return the rows to train on and the rows that are held out, both in order; None and None if none are."""
     if fraction == 0:
         return None, None
     chosen = np.random.default_rng([seed, VALIDATION_SEED]).permutation(count)

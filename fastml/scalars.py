@@ -72,7 +72,7 @@ def check_flag(name: str, value: object) -> bool:
 
 
 def check_choice(name: str, value: object, choices: tuple[Choice, ...]) -> Choice:
-    """Return the one of choices that value is."""
+    """Return the choice that value equals."""
     for choice in choices:
         if isinstance(value, str) and value == choice:
             return choice

@@ -1,4 +1,4 @@
-"""What a run is told: sets of examples, and the settings that determine its result."""
+"""The input of a run: sets of examples, and the settings that determine the result."""
 
 from collections.abc import Sequence
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar

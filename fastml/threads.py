@@ -1,7 +1,7 @@
 """Calls in threads of their own.
 
-Python runs the handlers of signals in the main thread, between any two of its steps. Numba and LLVM do not bear an
-exception there: a callback swallows the exception, or a kernel stays half compiled. In other threads no handler runs.
+Python runs the handlers of signals in the main thread, between any two of its steps. An exception from a handler breaks
+a compilation: a callback swallows the exception, or a kernel stays half compiled. In other threads no handler runs.
 """
 
 import os
@@ -27,7 +27,7 @@ class Call:
         self.done.acquire()
 
     def start(self) -> "Call":
-        """Start the thread. It is no daemon: at its exit, Python waits for the end of the call."""
+        """Start the thread. At exit, Python waits for the end of the call, because the thread is no daemon."""
         self.thread.start()
         return self
 
@@ -55,9 +55,9 @@ class Call:
     def _wait_for_end(self) -> None:
         """Wait for the thread itself to end, on Linux, for a second at most.
 
-        At its end, a thread unwinds its stack under a lock of the C library, which has much to do after a compilation.
-        A process that is forked then would inherit the lock as taken. A thread that waits for a compilation holds the
-        lock that forks wait for.
+        At its end, a thread unwinds its stack under a lock of the C library; after a compilation this takes long. A
+        process that is forked meanwhile would inherit the lock as taken. A caller that waits here for a compilation
+        holds the lock that forks wait for.
         """
         limit = time.monotonic() + 1
         while os.path.exists(f"/proc/self/task/{self.number}") and time.monotonic() < limit:

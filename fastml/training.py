@@ -81,8 +81,8 @@ def train_softmax(
         Whether to compute the mean and the deviation of each feature of the training examples first, and to train on
         ``(X - mean) / deviation``; a constant feature has deviation 1. The weights carry them as shift and scale.
     class_weight : dict of int to float, or "balanced", optional
-        Weights of the classes, which multiply those of their examples: 1 for labels that are left out, or
-        ``num_examples / (classes * examples of the class)``.
+        Weights of the classes, which multiply those of their examples. Labels that a dict leaves out have weight 1.
+        "balanced" is ``num_examples / (classes * examples of the class)``.
     schedule : {"constant", "step", "cosine"} or callable
         How the step size changes from epoch to epoch: see `fastml.schedules.scheduled_lr`.
     warmup_epochs : int
@@ -99,7 +99,7 @@ def train_softmax(
     validation_fraction : float
         In [0, 1). This part of the training examples, drawn from seed, is held out, and evaluated after each epoch.
     patience : int, optional
-        Training ends after more than so many epochs in a row without a better validation loss.
+        Training ends after more than this many epochs in a row without a better validation loss.
     min_delta : float
         A validation loss is better if it is lower than the best before by more than this.
     restore_best : bool
@@ -109,9 +109,9 @@ def train_softmax(
         start, after each epoch, once a minute within an epoch, and when `progress` raises. A killed process loses at
         most about one minute of training.
     resume : bool
-        Whether to continue from the state in checkpoint; the run starts if there is none. The result has the same bits
-        as that of an uninterrupted run. The sets and the settings must be the same, except epochs if the schedule is
-        constant.
+        Whether to continue from the state in checkpoint; without a state, a new run starts. The result has the same
+        bits as that of an uninterrupted run. The sets and the settings must be the same, except epochs if the schedule
+        is constant.
     verbose : bool
         Whether to print the table, with a row for each epoch that this call finishes, and to show a bar for an epoch
         longer than half a second, in a terminal or a notebook (requires tqdm).
@@ -208,7 +208,7 @@ def train_nn(
     X_tr, y_tr, X_te, y_te, epochs, lr, batch
         As in `train_softmax`.
     hidden_dim : int
-        Number of hidden units, at least 1. With `weights`, the number is theirs.
+        Number of hidden units, at least 1. Ignored with `weights`, which have their own number.
     weights, bias, scale, shift, standardize, sample_weight, class_weight, l2, optimizer, last_batch
         As in `train_softmax`.
     schedule, warmup_epochs, shuffle, validation_fraction, patience, min_delta, restore_best
@@ -258,12 +258,12 @@ class Resumable(Protocol):
         """Save the state in a directory while the block runs; with resume, first load the saved state."""
 
     def train(self, verbose: bool, called: list[Callback]) -> History:
-        """Run what is left, and call the callbacks."""
+        """Run the remaining epochs or rounds, and call the callbacks."""
 
 
 @contextmanager
 def leaving(history: History) -> Iterator[None]:
-    """Give an exception that ends the block the attribute `history`, with what there is by then."""
+    """Set the attribute `history` of an exception that ends the block."""
     try:
         yield
     except BaseException as error:

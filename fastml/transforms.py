@@ -1,4 +1,4 @@
-"""What the kernels make of X: scale * (X - shift), without a feature that is mostly one number ceasing to be sparse."""
+"""How the kernels compute scale * (X - shift), so that a feature that is mostly one number stays sparse."""
 
 from functools import lru_cache
 from typing import Any
@@ -10,8 +10,8 @@ from fastml.arrays import RowSource
 from fastml.kernels.input import Transform
 from fastml.kernels.panels import whole_masks
 
-# Backgrounds are found from a sample of X, if X has many more rows. They are used if so much more of the sample is then
-# zero; a feature has one if that is so large a part of its numbers.
+# Backgrounds are found from a sample of SAMPLED_ROWS rows, if X has LEAST_ROWS or more. A feature's background makes up
+# at least LEAST_SHARE of its numbers. Backgrounds are used if they add at least LEAST_GAIN to the share of zeros.
 SAMPLED_ROWS, LEAST_ROWS = 32, 1000
 LEAST_GAIN, LEAST_SHARE = 0.1, 0.2
 
@@ -26,8 +26,8 @@ def transform_of(
     """Return the transform of X by scale and shift, in the dtype of the weights.
 
     ``scale * (X - shift)`` is ``scale * (X - background) + offset``: the first term is zero where X is at its
-    background, the second is the same for all rows. Where a feature has no background, the shift is subtracted from X
-    itself, for a large shift would cost digits; bytes have none to lose.
+    background, the second is the same for all rows. If a feature of floats has no background, its shift is subtracted
+    from X itself, because a large offset would cost digits. Bytes lose no digits.
     """
     if not np.any(shift) and np.ndim(scale) == 0 and not (background is not None and np.nan_to_num(background).any()):
         return scaling(float(scale), X.shape[1], np.dtype(dtype))
@@ -46,7 +46,7 @@ def transform_of(
 
 @lru_cache(maxsize=16)
 def scaling(scale: float, input_dim: int, dtype: np.dtype[Any]) -> Transform:
-    """Return the transform of X by a number alone. Most calls have the same, so it is kept."""
+    """Return the transform of X by a number alone. Most calls have the same number, so the transform is cached."""
     with np.errstate(over="ignore"):
         factor = padded_row(np.full(input_dim, scale), dtype)
     return Transform(factor, np.zeros_like(factor), np.zeros((1, 0), dtype), scale == 1)
@@ -60,11 +60,11 @@ def padded_row(row: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
 
 
 def backgrounds_of(X: RowSource) -> NDArray[np.float64] | None:
-    """Return the background of each feature, (features,), NaN where there is none; or None without any.
+    """Return the background of each feature, (features,), NaN for a feature without one; None if no feature has one.
 
-    A feature's background is its most frequent number in a sample of the rows, if it is frequent enough to be worth
-    leaving out. If a third of X is zero, zero is the background. A few rows are not looked at, for that takes longer
-    than to train on them.
+    A feature's background is its most frequent number in a sample of the rows, if this number is frequent enough. If a
+    third of X is zero, zero is the background. An X of few rows has no backgrounds: the search would take longer than
+    the training.
     """
     if len(X) < LEAST_ROWS:
         return None
@@ -86,7 +86,7 @@ def backgrounds_of(X: RowSource) -> NDArray[np.float64] | None:
 
 
 def is_subnormal(transform: Transform) -> bool:
-    """Return whether a factor is so small that the kernels would take it for zero."""
+    """Return whether a factor is so small that the kernels would treat the factor as zero."""
     if transform.is_identity:
         return False
     factor = np.abs(transform.factor)
@@ -94,13 +94,13 @@ def is_subnormal(transform: Transform) -> bool:
 
 
 def unchanged(transform: Transform) -> Transform:
-    """Return the transform of rows that have been multiplied already: the offset alone is left."""
+    """Return the transform of rows that are factor * (X - background) already: only the offset is left."""
     zeros = np.zeros_like(transform.background)
     return Transform(zeros + 1, zeros, transform.offset, True)
 
 
 def reads_in_place(transform: Transform, X: RowSource) -> bool:
-    """Return whether one factor can multiply the products instead of X, without a sum that overflows before."""
+    """Return whether one factor can multiply the products instead of X. Floats may overflow without their factor."""
     if transform.is_identity or X.dtype != np.uint8:
         return transform.is_identity
     factor = transform.factor[0, : X.shape[1]]

@@ -1,4 +1,4 @@
-"""What a model says of a set, range by range: losses, predictions, probabilities.
+"""Losses, predictions and probabilities of a model on a set, range by range.
 
 The logits of a model are computed block by block: there is never a matrix of logits for the whole set.
 """
@@ -28,7 +28,7 @@ SUM_ROWS = 128
 
 
 class ModelInput(NamedTuple):
-    """What a model is asked about: its parameters, and X with what becomes of it."""
+    """A model and its input: the parameters, and X with its scale and shift."""
 
     parameters: Parameters
     X: RowSource

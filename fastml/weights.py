@@ -24,7 +24,7 @@ from fastml.models import MODELS, Model, Parameters, parameters_of
 # A scale and a shift, as they are given or after their checks.
 Scale = TypeVar("Scale")
 Shift = TypeVar("Shift")
-# More than a hundred arrays.
+# The largest accepted directory of an archive: that of more than a hundred arrays.
 MOST_DIRECTORY_BYTES = 1 << 14
 
 
@@ -110,11 +110,11 @@ class Weights(tuple[NDArray[Any], ...]):
         for name, given, default in (("scale", scale, 1.0), ("shift", shift, 0.0)):
             value: NDArray[Any] = np.asarray(given)
             if (value.ndim or value != default) and not np.array_equal(value, getattr(self, name)):
-                raise ValueError(f"{name} is given, and weights have another of their own; leave {name} out")
+                raise ValueError(f"{name} differs from the {name} of weights; leave {name} out")
         return self.scale, self.shift
 
     def biases_beside(self, biases: Mapping[str, NDArray[Any] | None]) -> dict[str, NDArray[Any]]:
-        """Return the biases of the weights; a TypeError names a given one that is another array."""
+        """Return the biases of the weights; reject a given bias that is another array."""
         for name, b in biases.items():
             if b is not None and b is not self.biases.get(name):
                 raise TypeError(f"{name} is given beside Weights, which hold their own biases; leave {name} out")
@@ -147,7 +147,7 @@ def save_weights(path: str | os.PathLike[str], weights: tuple[NDArray[Any], ...]
         ``(theta,)`` of shape (input_dim, num_classes), or ``(W1, W2)`` of shapes (input_dim, hidden_dim) and
         (hidden_dim, num_classes).
     settings : dict
-        Anything that JSON can express.
+        Settings that JSON can express.
 
     Raises
     ------
@@ -173,8 +173,8 @@ def save_weights(path: str | os.PathLike[str], weights: tuple[NDArray[Any], ...]
 def load_weights(path: str | os.PathLike[str]) -> tuple[Weights, dict[str, Any]]:
     """Load weights and settings that `save_weights` saved.
 
-    Pickled objects are rejected, and so is a header that claims more data than the file holds, before memory is
-    allocated for them.
+    Pickled objects are rejected. A header that claims more data than the file holds is rejected before memory is
+    allocated.
 
     Parameters
     ----------

@@ -97,8 +97,8 @@ def test_weights_of_a_history_are_a_model_with_its_scale_and_biases(model):
 @pytest.mark.parametrize(
     ("arguments", "keywords", "error", "match"),
     [
-        ("weights", {"scale": 0.5}, ValueError, "scale is given, and weights have another of their own"),
-        ("weights", {"shift": 1.0}, ValueError, "shift is given, and weights have another of their own"),
+        ("weights", {"scale": 0.5}, ValueError, "scale differs from the scale of weights"),
+        ("weights", {"shift": 1.0}, ValueError, "shift differs from the shift of weights"),
         ("weights", {"bias": np.ones(2)}, TypeError, "bias is given beside Weights"),
         ("tuple", {}, TypeError, r"got tuple; pass its arrays one by one, as \*weights does"),
         ("history", {}, TypeError, "got History; pass its weights"),

@@ -120,7 +120,7 @@ def test_labels_with_gaps_warn_with_the_number_of_classes(train, y, classes, occ
     (message,) = messages
     assert f"y_tr makes {classes} classes" in message
     assert f"only {occur} of them occur" in message
-    assert f"numbers those from 0 to {occur - 1}" in message
+    assert f"numbers the labels from 0 to {occur - 1}" in message
 
 
 def test_labels_with_gaps_go_on_from_weights_without_a_warning():

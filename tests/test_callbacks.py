@@ -46,7 +46,8 @@ def test_the_best_weights_are_restored():
 
 def test_a_column_that_is_not_there_is_named():
     (history,) = history_of("train_loss", [1.0])
-    with pytest.raises(ValueError, match="monitor is 'valid_loss', and the history has only train_loss, train_err"):
+    message = "monitor must be a column of the history, train_loss, train_err, got 'valid_loss'"
+    with pytest.raises(ValueError, match=message):
         EarlyStopping()(history)
 
 

@@ -220,7 +220,7 @@ def test_signal_stops_the_command_with_a_checkpoint(capsys, monkeypatch, tmp_pat
         patches.setattr("fastml.cli.train.progress_unless_quiet", signalling)
         assert main(argv) == 128 + signum
     out, err = capsys.readouterr()
-    message = f"stopped; the run is kept in {tmp_path / 'parts'}: the same command with --resume goes on"
+    message = f"stopped; the run is kept in {tmp_path / 'parts'}: the same command with --resume continues the run"
     assert err == f"fastml: {message}\n"
     assert [signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)] == handlers
     assert not parts.exists()
@@ -290,7 +290,7 @@ def refuse(capsys, argv):
 
 def test_checkpoint_in_the_way(capsys, tmp_path, data, finished):
     (tmp_path / "checkpoint.npz").write_bytes(finished)
-    assert "is there already" in refuse(capsys, command(data, tmp_path))
+    assert "exists already" in refuse(capsys, command(data, tmp_path))
     assert (tmp_path / "checkpoint.npz").read_bytes() == finished
 
 
@@ -321,7 +321,7 @@ def test_nothing_to_resume(capsys, tmp_path, data):
         (["--batch", "20"], "batch 10, this one has 20"),
         (["--seed", "7"], "seed 0, this one has 7"),
         (["--schedule", "step"], "schedule 'constant', this one has 'step over 3 epochs'"),
-        (["--epochs", "2"], "in epoch 3, beyond the 2"),
+        (["--epochs", "2"], "in epoch 3; epochs must be at least 3, got 2"),
     ],
 )
 def test_checkpoint_of_another_run(capsys, tmp_path, data, finished, more, match):
@@ -363,20 +363,20 @@ ROW = [0, 1.0, 0.5, 1.0, 0.5, 0.1]
 @pytest.mark.parametrize(
     ("changed", "match"),
     [
-        ({"run": None}, "no run to go on with"),
-        ({"run": 3}, "no run to go on with"),
+        ({"run": None}, "no run to resume"),
+        ({"run": 3}, "no run to resume"),
         ({"run": {}}, "weights of shapes None"),
-        ({"row": 7}, "no run comes to"),
-        ({"row": -10}, "no run comes to"),
-        ({"row": 310}, "no run comes to"),
-        ({"row": 10.0}, "no run comes to"),
-        ({"row": True}, "no run comes to"),
-        ({"seconds": "1"}, "no run comes to"),
-        ({"history": {}}, "no run comes to"),
-        ({"history": [ROW, ROW]}, "no run comes to"),
-        ({"history": [ROW[:-1]]}, "no run comes to"),
-        ({"history": [[*ROW[:-1], "1"]]}, "no run comes to"),
-        ({"history": [[*ROW[:-1], 0.0]]}, "no run comes to"),
+        ({"row": 7}, "no run can reach"),
+        ({"row": -10}, "no run can reach"),
+        ({"row": 310}, "no run can reach"),
+        ({"row": 10.0}, "no run can reach"),
+        ({"row": True}, "no run can reach"),
+        ({"seconds": "1"}, "no run can reach"),
+        ({"history": {}}, "no run can reach"),
+        ({"history": [ROW, ROW]}, "no run can reach"),
+        ({"history": [ROW[:-1]]}, "no run can reach"),
+        ({"history": [[*ROW[:-1], "1"]]}, "no run can reach"),
+        ({"history": [[*ROW[:-1], 0.0]]}, "no run can reach"),
     ],
 )
 def test_checkpoint_with_a_state_that_cannot_be(capsys, tmp_path, data, finished, changed, match):
@@ -388,7 +388,7 @@ def test_checkpoint_whose_weights_are_not_as_it_says(capsys, tmp_path, data, fin
     path = tmp_path / "checkpoint.npz"
     weights, settings = load_from(finished, path)
     save_weights(path, tuple(W.astype(np.float64) for W in weights), settings)
-    assert "other shapes or dtypes than it says" in refuse(capsys, command(data, tmp_path, "--resume"))
+    assert "other shapes or dtypes than its settings say" in refuse(capsys, command(data, tmp_path, "--resume"))
 
 
 def test_damaged_checkpoints(capsys, tmp_path, data, finished):
@@ -444,5 +444,6 @@ def test_log_that_cannot_go_on(capsys, tmp_path, data, finished):
     log = tmp_path / "log.jsonl"
     for text in ('{"epoch": 1}', "epoch\n", "[]\n", '{"epoch": "one"}\n'):
         log.write_text(text)
-        assert f"{log} is of no epoch" in refuse(capsys, command(data, tmp_path, "--resume", "--log", log))
+        message = refuse(capsys, command(data, tmp_path, "--resume", "--log", log))
+        assert f"{log} is not the result of an epoch" in message
         assert log.read_text() == text

@@ -263,7 +263,7 @@ def test_a_file_with_labels_of_other_classes_is_refused(capsys, tmp_path, data, 
     weights, _ = load_weights(weights_file)
     save_weights(tmp_path / "w.npz", weights, {"classes": classes})
     line = refuse(capsys, [command, tmp_path / "w.npz", "--data", data])
-    assert "the settings must have labels of 3 classes, as the weights have, got" in line
+    assert "the settings must have 3 labels, one for each class, got" in line
 
 
 def test_matrix_is_aligned():
@@ -549,7 +549,7 @@ def test_save_does_not_overwrite_without_force(capsys, monkeypatch, tmp_path, da
     first = saved.read_bytes()
     with monkeypatch.context() as patches:
         patches.delattr("fastml.cli.train.train_nn")
-        assert f"{saved} is there already: choose another name, or overwrite it with --force" in refuse(capsys, argv)
+        assert f"{saved} exists already: choose another name, or overwrite it with --force" in refuse(capsys, argv)
     assert saved.read_bytes() == first
     assert main([*argv, "--seed", "1", "--force"]) == 0
     assert saved.read_bytes() != first
@@ -561,7 +561,7 @@ def test_one_command_starts_and_resumes_and_says_that_a_run_is_finished(capsys, 
     argv += ["--resume"]
     assert main(argv) == 0
     out, err = capsys.readouterr()
-    assert f"{run} holds no run yet: this one starts" in err
+    assert f"{run} holds no run yet: a new run starts" in err
     assert len(out.splitlines()) == 4
     assert main(argv) == 0
     out, err = capsys.readouterr()

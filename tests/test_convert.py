@@ -131,7 +131,7 @@ def test_what_is_accepted(paths, text, text_format):
 
 LABEL = "a label is an integer from 0 to 255"
 INDEX = "a pixel is index:value with an index from 1 to 6"
-GROW = "the indices of a line must grow"
+GROW = "the indices of a line must increase"
 PIXEL = "the value of a pixel is an integer from 0 to 255"
 
 
@@ -297,7 +297,7 @@ def test_layouts_of_csv(paths, text, layout, X, y):
     [
         ("1,2,3,4,5,6,7", Layout(label_column=7), "line 1: found 7 columns, so the label column cannot be 7"),
         ("a,b\n", Layout(label_column="c"), "line 1: found no label column 'c', but a, b"),
-        ("1,2,3,4,5,6,7", Layout(label_column=1, index_column=1), "line 1: column 1 is that of the label and of the"),
+        ("1,2,3,4,5,6,7", Layout(label_column=1, index_column=1), "line 1: column 1 is both the label column"),
         ("7,0,1,1.01,0,0,0", Layout(scale=255), "line 1: found '1.01', the value of a pixel"),
     ],
 )
@@ -533,7 +533,7 @@ def test_command_writes_over_nothing(capsys, tmp_path, there):
     (tmp_path / there).write_bytes(b"mine")
     (tmp_path / "text").write_bytes(b"7 1:1\n")
     assert main(["convert", str(tmp_path / "text"), str(tmp_path)]) == 2
-    assert f"{there} is there already" in capsys.readouterr().err
+    assert f"{there} exists already" in capsys.readouterr().err
     assert {path.name for path in tmp_path.iterdir()} == {there, "text"}
 
 

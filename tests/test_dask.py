@@ -231,7 +231,7 @@ def test_a_task_that_kills_its_workers_is_given_up(tmp_path):
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
         distributed.LocalCluster(**settings) as cluster,
         distributed.Client(cluster) as client,
-        pytest.raises(RuntimeError, match=r"train_shard-.* is given up, for its workers died"),
+        pytest.raises(RuntimeError, match=r"train_shard-.* has failed because its workers died"),
     ):
         train_softmax(client, [load], **SETTINGS)
 
@@ -245,7 +245,7 @@ def test_resumed_run_has_the_same_bits(client, shards, tmp_path, outer):
     assert_same_run(resumed, train_nn(client, shards, X_TEST, Y_TEST, **settings))
     with pytest.raises(CheckpointError, match="local_steps None, this one has 3"):
         train_nn(client, shards, X_TEST, Y_TEST, resume=True, local_steps=3, **kept)
-    with pytest.raises(CheckpointError, match="has 3 rounds, beyond the 1"):
+    with pytest.raises(CheckpointError, match="has 3 rounds; rounds must be at least as many, got 1"):
         train_nn(client, shards, X_TEST, Y_TEST, resume=True, **kept | {"rounds": 1})
     with pytest.raises(CheckpointError, match="shards"):
         train_nn(client, shards[::-1], X_TEST, Y_TEST, resume=True, **kept)
@@ -393,7 +393,7 @@ def test_shards_of_rejects(files, tmp_path, data, count, match):
 BAD = {
     "no shards": ([], {}, ValueError, "shards is empty"),
     "a path": ("X.npy", {}, TypeError, "shards must be a list"),
-    "arrays": ([(X, Y)], {}, TypeError, r"shards\[0\] must be the paths .*data do not travel"),
+    "arrays": ([(X, Y)], {}, TypeError, r"shards\[0\] must be the paths .*tasks carry no arrays"),
     "widths": ([0, lambda: (X[:, :5], Y)], {}, ValueError, r"X of shards\[1\] must have 12 columns as shards\[0\]"),
     "labels": ([0, lambda: (X, Y - 1)], {}, ValueError, r"y of shards\[1\]\[.*\] is -1"),
     "classes": ([0], {"weights": [np.ones((12, 2), np.float32)]}, ValueError, r"shards\[0\] has label 2; .*\[0, 2\)"),

@@ -376,9 +376,9 @@ def test_verbose_prints_as_scikit_learn(digits, capsys):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"hidden_layer_sizes": (9, 9)}, r"\(9, 9\) has 2 layers.*sklearn\.neural_network\.MLPClassifier"),
-        ({"activation": "tanh"}, r"activation='tanh' is not here.*sklearn\.neural_network\.MLPClassifier"),
-        ({"solver": "lbfgs"}, r"solver='lbfgs' is not here.*sklearn\.neural_network\.MLPClassifier"),
+        ({"hidden_layer_sizes": (9, 9)}, r"at most one layer, got 2: \(9, 9\).*sklearn\.neural_network\.MLPClassifier"),
+        ({"activation": "tanh"}, r"activation='tanh' is not supported.*sklearn\.neural_network\.MLPClassifier"),
+        ({"solver": "lbfgs"}, r"solver='lbfgs' is not supported.*sklearn\.neural_network\.MLPClassifier"),
         ({"hidden_layer_sizes": (0,)}, r"hidden_layer_sizes must be > 0, got \[0\]"),
         ({"momentum": 1.0}, "The 'momentum' parameter of MLPClassifier must be a float in the range"),
         ({"dtype": "float16"}, "dtype must be None, 'float32' or 'float64', got 'float16'"),
@@ -515,7 +515,7 @@ def test_a_file_of_a_later_version_is_refused(digits, tmp_path):
     for change in ({"format": 2}, {"estimator": "Forest"}, {"parameters": {"depth": 3}}, {"classes": {}}):
         fastml.save_weights(tmp_path / "other.npz", weights, settings | change)
         with pytest.raises(
-            fastml.weights.WeightsError, match=r"other\.npz holds weights, and settings of no estimator"
+            fastml.weights.WeightsError, match=r"other\.npz holds weights, but not the settings of an estimator"
         ):
             fastml.load(tmp_path / "other.npz")
 

@@ -232,9 +232,7 @@ def test_command_behind_a_failed_network_prints_one_line(capsys, caplog, house, 
 def test_command_says_where_the_set_is(capsys, server, house, publish):
     publish("good")
     assert main(["fetch", "small"]) == 0
-    assert (
-        capsys.readouterr().out == f"{house / 'small'} holds small; {house / 'downloads'} keeps what was downloaded\n"
-    )
+    assert capsys.readouterr().out == f"{house / 'small'} holds small; {house / 'downloads'} keeps the downloads\n"
     assert main(["fetch", "small"]) == 0
     assert capsys.readouterr().out == f"{house / 'small'} holds small already\n"
     assert len(server.requests) == 4

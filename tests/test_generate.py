@@ -101,7 +101,7 @@ def test_interrupted_shards_are_gone_on_with(tmp_path):
     with pytest.raises(FileNotFoundError, match="but not train-labels-idx1-ubyte-00001-of-00003"):
         generate.shard_names(tmp_path / "cut")
     generate_mnist(tmp_path / "cut", COUNT, 3, None, 4)
-    with pytest.raises(ValueError, match="holds shards of several sets: 00003, 00004 in all"):
+    with pytest.raises(ValueError, match="holds several sets, of 00003 and 00004 shards"):
         generate.shard_names(tmp_path / "cut")
 
 
@@ -187,7 +187,7 @@ def test_whole_images_with_something_behind_them_are_refused(tmp_path, whole):
 
 @pytest.mark.parametrize(("count", "seed"), [(COUNT, 4), (COUNT - 1, 3), (COUNT + 1, 3)])
 def test_another_count_or_seed_does_not_replace_a_whole_set(tmp_path, whole, count, seed):
-    with pytest.raises(FileExistsError, match="holds something else; move it away"):
+    with pytest.raises(FileExistsError, match="exists and holds other data; move it away"):
         generate_mnist(tmp_path / "whole", count, seed)
     assert contents(tmp_path / "whole") == whole
 

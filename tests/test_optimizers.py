@@ -61,10 +61,10 @@ def test_the_state_of_another_model_is_rejected(kind):
         train(optimizer)
     wider = np.zeros((6, 4))
     with pytest.raises(
-        ValueError, match=r"optimizer.state\['theta'\]\['\w+'\] must be as theta, an array of shape \(6, 4\)"
+        ValueError, match=r"optimizer.state\['theta'\]\['\w+'\] must be like theta, an array of shape \(6, 4\)"
     ):
         fastml.softmax_regression_epoch(problem.X, problem.y, wider, optimizer=optimizer)
-    with pytest.raises(ValueError, match="must be as theta"):
+    with pytest.raises(ValueError, match="must be like theta"):
         fastml.softmax_regression_epoch(problem.X, problem.y, theta.astype(np.float32), optimizer=optimizer)
     assert not wider.any()
 

@@ -119,7 +119,7 @@ def test_standardized_weights_carry_scale_and_shift(tmp_path, model, sets, x_dty
     np.testing.assert_allclose(fastml.predict_proba(X_te, *raw, **raw.keywords), given, rtol=1e-3, atol=1e-5)
     again = train(model, X, y, X_te, y_te, epochs=1, weights=loaded)
     np.testing.assert_array_equal(again.weights.shift, loaded.shift)
-    with pytest.raises(ValueError, match="scale is given, and weights have another of their own"):
+    with pytest.raises(ValueError, match="scale differs from the scale of weights"):
         train(model, X, y, weights=loaded, scale=0.5)
 
 

@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = make_parser()
     arguments = parser.parse_args(argv)
-    # argparse itself would ask for a command before it looks at a misspelt option.
+    # If argparse required a command, it would report the missing command and not a misspelt option.
     if arguments.run is None:
         parser.error("the following arguments are required: COMMAND")
     try:

@@ -34,7 +34,7 @@ class CommandParser(argparse.ArgumentParser):
         return action
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse arguments; reject those that the command does not know, also where the main parser asks."""
+        """Parse arguments; reject unknown ones, also when the main parser calls the parser of a command."""
         namespace, unknown = super().parse_known_args(args, namespace)
         if unknown:
             name = unknown[0].partition("=")[0]
@@ -42,19 +42,19 @@ class CommandParser(argparse.ArgumentParser):
         return namespace, unknown
 
     def error(self, message: str) -> NoReturn:
-        """Print the usage and the message, with the nearest of the choices of an invalid one, and exit."""
+        """Print the usage and the message, and exit; after an invalid choice, suggest the nearest valid one."""
         invalid = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
         if invalid is not None:
             message += suggestion(invalid[1], re.findall(r"[\w-]+", invalid[2]))
         super().error(message)
 
 
-# The commands of the parser: what each module adds its own to.
+# The commands of the parser, to which each module adds its own.
 Commands: TypeAlias = "argparse._SubParsersAction[CommandParser]"
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return a question for the known name that is nearest to another one, for the end of a message."""
+    """Return the end of a message: a question that suggests the nearest known name, or nothing if none is near."""
     nearest = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {nearest[0]}?" if nearest else ""
 
@@ -66,7 +66,7 @@ def add_command(commands: Commands, name: str, purpose: str, example: str) -> ar
 
 
 def add_quiet(parser: argparse.ArgumentParser) -> None:
-    """Add the option --quiet of the commands that take their time."""
+    """Add the option --quiet of the commands that show progress."""
     parser.add_argument("--quiet", action="store_true", help="print only the result, and no progress")
 
 
@@ -83,7 +83,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 
 
 def integer_in(minimum: int, maximum: float = math.inf) -> Callable[[str], int]:
-    """Return an argument type for integers from minimum to maximum; argparse shows its name in error messages."""
+    """Return an argument type for integers from minimum to maximum; error messages show the name of the type."""
 
     def integer(text: str) -> int:
         value = int(text)
@@ -141,9 +141,9 @@ def name_ending(*suffixes: str) -> Callable[[str], str]:
 
 
 def pixel_keywords(weights: Weights, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return what `predict` takes beside the weights of a file for raw pixels.
+    """Return the keywords with which `predict` applies the weights of a file to raw pixels.
 
-    Weights without scale and shift are of a training on pixels in [0, 1], unless an estimator has seen bytes.
+    Weights without scale and shift were trained on pixels in [0, 1], unless an estimator was fitted to bytes.
     """
     keywords = weights.keywords
     is_raw = np.ndim(weights.scale) == 0 and weights.scale == 1 and not np.any(weights.shift)
@@ -159,11 +159,11 @@ def class_labels(weights: Weights, settings: dict[str, Any]) -> list[Any]:
         return list(range(num_classes))
     labels = classes.get("labels")
     if not isinstance(labels, list) or len(labels) != num_classes:
-        raise ValueError(f"the settings must have labels of {num_classes} classes, as the weights have, got {labels!r}")
+        raise ValueError(f"the settings must have {num_classes} labels, one for each class, got {labels!r}")
     return labels
 
 
-# An option with the file of a picture, of a kind that `fastml.plotting.save_picture` writes.
+# The settings of an option for a picture, in a format that `fastml.plotting.save_picture` writes.
 PICTURE: dict[str, Any] = {"type": name_ending(".png", ".svg", ".pdf"), "metavar": "FILE.png"}
 
 

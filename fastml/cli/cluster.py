@@ -29,7 +29,7 @@ from fastml.optimizers import Optimizer
 DEFAULT_SHARDS = 4
 # Dask watches event loops and the stacks of tasks many times a second, which takes time from the training.
 QUIET = {"distributed.admin.tick.interval": "500ms", "distributed.worker.profile.enabled": False}
-# Dask waits 30 s by default. A scheduler that is there answers in less than a second.
+# Dask waits 30 s by default. A running scheduler answers in less than a second.
 CONNECT_SECONDS = 10
 
 
@@ -66,18 +66,18 @@ def train_there(
 
 @contextmanager
 def connected(where: str | int, threads: int | None) -> Iterator[Client]:
-    """Yield a client of the scheduler at an address, or of as many local worker processes, which share the threads.
+    """Yield a client of the scheduler at the address `where`, or of `where` local processes, which share the threads.
 
     Raises
     ------
     ValueError
-        If threads are given for a scheduler: its workers have their own.
+        If threads are given for a scheduler, whose workers have their own.
     OSError
-        If there is no scheduler.
+        If no scheduler answers.
     """
     if isinstance(where, str):
         if threads is not None:
-            raise ValueError("--threads is for local workers; those of a scheduler have the threads they began with")
+            raise ValueError("--threads is for local workers; the workers of a scheduler keep their own threads")
         with Client(where, timeout=CONNECT_SECONDS) as client:
             yield client
         return

@@ -9,7 +9,7 @@ SHELLS = ("bash", "zsh", "tcsh")
 
 def add(commands: Commands) -> argparse.ArgumentParser:
     """Add the command to the argparse commands and return its parser."""
-    purpose = "Print a script for a shell, which completes this command and its options with the Tab key."
+    purpose = "Print a script with which the Tab key completes this command and its options in a shell."
     parser = add_command(commands, "completion", purpose, 'eval "$(fastml completion bash)"')
     parser.add_argument("shell", choices=SHELLS, help="the shell to print the script for")
     return parser
@@ -17,7 +17,7 @@ def add(commands: Commands) -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the script."""
-    from fastml.cli import make_parser  # which imports this module
+    from fastml.cli import make_parser  # imported here because `fastml.cli` imports this module
 
     try:
         import shtab

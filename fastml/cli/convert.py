@@ -18,19 +18,19 @@ def add(commands: Commands) -> argparse.ArgumentParser:
     parser = add_command(commands, "convert", purpose, "fastml convert mnist8m.bz2 DIR")
     add_quiet(parser)
     add = parser.add_argument
-    add("source", metavar="SOURCE", help="text file, plain or compressed with gzip, bzip2 or xz, or alone in a zip")
+    add("source", metavar="SOURCE", help="text, plain or compressed with gzip, bzip2 or xz, or the only file of a zip")
     add("directory", metavar="DIR", help="directory to write to, under the names of MNIST's training set")
     add("--test", action="store_true", help="write under the names of MNIST's test set")
     shape: dict[str, Any] = {"type": image_shape, "default": (28, 28), "metavar": "HxW"}
     add("--shape", **shape, help="rows and columns of an image (default: 28x28)")
-    add("--format", choices=list(FORMATS), help="format of SOURCE (default: csv if its name says so, else libsvm)")
-    add("--scale", type=real, default=1.0, metavar="X", help="multiply pixels: 255 for pixels in [0, 1] (default: 1)")
-    zero_based = "of libsvm: indices begin at 0, as scikit-learn's dump_svmlight_file writes by default"
+    add("--format", choices=list(FORMATS), help="format of SOURCE (default: csv for names with .csv, else libsvm)")
+    add("--scale", type=real, default=1.0, metavar="X", help="factor of pixels: 255 for pixels in [0, 1] (default: 1)")
+    zero_based = "libsvm only: indices begin at 0, as scikit-learn's dump_svmlight_file writes them by default"
     add("--zero-based", action="store_true", help=zero_based)
     column: dict[str, Any] = {"type": column_name, "metavar": "COLUMN"}
-    add("--label-column", **column, help="of csv: number, from 0, -1 for the last, or name (default: label, or 0)")
-    add("--index-column", **column, help="of csv: leave out a column (default: a first one without a name)")
-    add("--no-labels", action="store_true", help="of csv: there is no column of labels; write images alone")
+    add("--label-column", **column, help="csv only: number from 0, -1 for the last, or name (default: label, or 0)")
+    add("--index-column", **column, help="csv only: column to leave out (default: the first, if it has no name)")
+    add("--no-labels", action="store_true", help="csv only: there is no column of labels; write images alone")
     return parser
 
 
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> None:
     images, labels = (Path(arguments.directory, names[arguments.test]) for names in (IMAGES, LABELS))
     for path in (images, labels):
         if path.exists():
-            raise FileExistsError(f"{path} is there already: choose another directory, or remove it")
+            raise FileExistsError(f"{path} exists already: choose another directory, or remove the file")
     layout = Layout(arguments.zero_based, arguments.label_column, arguments.index_column, arguments.scale)
     settings = {"shape": arguments.shape, "text_format": text_format, "layout": layout}
     with made_directory(images.parent), progress_unless_quiet(arguments, "B") as progress:
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
         count = convert(arguments.source, images, destination, **settings, progress=progress)
     print(f"{images}: {count:,} images of {' x '.join(map(str, arguments.shape))}")
     if text_format == "libsvm" and not arguments.zero_based:
-        print("indices were read from 1 on; scikit-learn's dump_svmlight_file writes from 0 by default: --zero-based")
+        print("indices were read from 1 on; use --zero-based if they begin at 0, which is scikit-learn's default")
 
 
 def check_options(arguments: argparse.Namespace, text_format: str) -> None:

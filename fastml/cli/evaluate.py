@@ -24,7 +24,7 @@ from fastml.datasets import load_mnist
 from fastml.evaluation import evaluate, predict, predict_proba
 from fastml.weights import load_weights
 
-# A matrix of more classes is not printed, and one of still more is not drawn: it has the square of their number.
+# The most classes of a matrix that is printed, and of one that is drawn: a matrix grows with their square.
 MOST_PRINTED, MOST_DRAWN = 100, 256
 PICTURES = ("confusion", "mistakes", "calibration", "weights")
 # The pairs of confused classes that are printed in the place of a matrix.
@@ -33,7 +33,7 @@ MOST_PAIRS = 20
 
 def add(commands: Commands) -> argparse.ArgumentParser:
     """Add the command to the argparse commands and return its parser."""
-    purpose = "Print the loss, the error and the confusion matrix of saved weights on a test set, or the only set."
+    purpose = "Print the loss, the error and the confusion matrix of saved weights on the test set, or on the only set."
     parser = add_command(commands, "evaluate", purpose, "fastml evaluate weights.npz --data DIR")
     add_quiet(parser)
     add_data(parser)
@@ -95,7 +95,7 @@ def as_classes(y: NDArray[Any], labels: list[Any], file: str) -> NDArray[Any]:
 
 
 def image_shape(X: NDArray[Any]) -> tuple[int, int]:
-    """Return rows and columns of the images: square ones, or a row of pixels."""
+    """Return the rows and columns of the images: a square if their pixels make one, otherwise one row."""
     side = math.isqrt(X.shape[1])
     return (side, side) if side**2 == X.shape[1] else (1, X.shape[1])
 

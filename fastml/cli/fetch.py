@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> None:
     if not missing(arguments.name, directory):
         print(f"{directory} holds {arguments.name} already")
         return
-    pooch.get_logger().disabled = True  # the bar tells what pooch would log
+    pooch.get_logger().disabled = True  # the progress bar shows what pooch would log
     with progress_unless_quiet(arguments, "B") as progress:
         fetch(arguments.name, directory, progress=progress)
-    print(f"{directory} holds {arguments.name}; {cache() / 'downloads'} keeps what was downloaded")
+    print(f"{directory} holds {arguments.name}; {cache() / 'downloads'} keeps the downloads")

@@ -13,7 +13,7 @@ from fastml.roofline import Roofline, machine_facts
 
 def add(commands: Commands) -> argparse.ArgumentParser:
     """Add the command to the argparse commands and return its parser."""
-    purpose = "Print versions, CPU, threads and cache: what the report of a problem or of a speed should contain."
+    purpose = "Print versions, CPU, threads and cache: facts that a report of a problem or of a speed should contain."
     parser = add_command(commands, "info", purpose, "fastml info --roofline --json")
     parser.add_argument("--json", action="store_true", help="print a JSON object")
     parser.add_argument(

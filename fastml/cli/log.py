@@ -23,7 +23,7 @@ class Log:
     resume : bool
         Whether the run is resumed. The log then continues after the last epoch that it has of this run.
     run : str
-        What tells this run from others: see `run_digest`. Each line has it as ``run``.
+        The digest of this run, from `run_digest`. Each line contains the digest as ``run``.
 
     Raises
     ------
@@ -61,12 +61,12 @@ def logged_epochs(path: Path) -> dict[str | None, int]:
     for number, line in enumerate(path.read_bytes().splitlines(keepends=True), 1):
         try:
             if not line.endswith(b"\n"):
-                raise ValueError("it is not whole")
+                raise ValueError("the line is incomplete")
             row = json.loads(line)
             runs[row.get("run")] = int(row["epoch"]) + 1
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise ValueError(
-                f"line {number} of {path} is of no epoch, so the log cannot go on there: {error}"
+                f"line {number} of {path} is not the result of an epoch, so the log cannot be continued: {error}"
             ) from error
     return runs
 
@@ -81,6 +81,6 @@ def log_of(arguments: argparse.Namespace, settings: dict[str, Any], *sets: Image
     """Return the log of a run, or None."""
     if arguments.log is None:
         return None
-    # More epochs may follow where the schedule is constant: then their number does not tell runs apart.
+    # A run with a constant schedule may be resumed for more epochs, so its digest must not depend on their number.
     epochs = None if arguments.schedule == "constant" else arguments.epochs
     return Log(arguments.log, arguments.resume, run_digest(settings | {"epochs": epochs}, *sets))

@@ -27,17 +27,17 @@ from fastml.weights import load_weights
 
 def add(commands: Commands) -> argparse.ArgumentParser:
     """Add the command to the argparse commands and return its parser."""
-    purpose = "Write the labels that a model predicts for a test set, which needs no labels, or for the only set."
+    purpose = "Write the labels that a model predicts for the test set, or for the only set; the set needs no labels."
     parser = add_command(commands, "predict", purpose, "fastml predict weights.npz --data test.csv --kaggle")
     add_quiet(parser)
     add_data(parser)
     add = parser.add_argument
     add("file", metavar="FILE.npz", help="weights saved by `fastml train --save` or by an estimator")
-    add("--csv", type=name_ending(".csv"), metavar="FILE.csv", help="write there (default: standard output)")
+    add("--csv", type=name_ending(".csv"), metavar="FILE.csv", help="file to write (default: standard output)")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--probabilities", action="store_true", help="write the probability of each class")
     what.add_argument(
-        "--kaggle", action="store_true", help="write ImageId,Label, as Kaggle's digit recognizer takes it"
+        "--kaggle", action="store_true", help="write columns ImageId and Label, for Kaggle's digit recognizer"
     )
     return parser
 

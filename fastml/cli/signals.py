@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM during training: nothing is lost that a run with a checkpoint, or with `--save`, can keep."""
+"""SIGINT and SIGTERM during training: a run with a checkpoint, or with `--save`, keeps the weights that it has."""
 
 import signal
 import threading
@@ -9,7 +9,7 @@ from types import FrameType
 from fastml.options import Progress
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-KEPT = "stopped; the run is kept in {}: the same command with --resume goes on"
+KEPT = "stopped; the run is kept in {}: the same command with --resume continues the run"
 
 
 class Stopped(BaseException):
@@ -21,7 +21,7 @@ class Stopped(BaseException):
 
 
 class Terminated(KeyboardInterrupt):
-    """Raised by SIGTERM where it does what Ctrl-C does."""
+    """Raised at SIGTERM where the signal has the effect of Ctrl-C."""
 
 
 @contextmanager
@@ -62,8 +62,8 @@ def stopping_between_slices(progress: Progress | None, message: str) -> Iterator
 def raising_at_sigterm() -> Iterator[None]:
     """Have the first SIGTERM raise `Terminated` while the block runs, as Ctrl-C raises KeyboardInterrupt.
 
-    A second signal has its usual effect. A signal that was ignored before stays ignored, and a thread that is not the
-    main one cannot handle signals.
+    A second signal has its usual effect. A signal that was ignored before stays ignored. Only the main thread can
+    handle signals, so in another thread nothing changes.
     """
     usual = signal.getsignal(signal.SIGTERM)
     if usual in (None, signal.SIG_IGN) or threading.current_thread() is not threading.main_thread():

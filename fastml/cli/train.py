@@ -56,26 +56,26 @@ def add(commands: Commands) -> argparse.ArgumentParser:
     add("--epochs", **positive, default=20, help="passes over the training set (default: %(default)s)")
     add("--lr", type=real, default=0.2, metavar="X", help="step size (default: %(default)s)")
     add("--schedule", choices=SCHEDULES, default="constant", help="how the step size changes (default: %(default)s)")
-    add("--warmup", type=integer_in(0), default=0, metavar="N", help="epochs in which the step size first rises")
+    add("--warmup", type=integer_in(0), default=0, metavar="N", help="first epochs, in which the step size rises")
     add("--optimizer", choices=OPTIMIZERS, default="sgd", help="how a gradient changes the weights (default: sgd)")
-    add("--momentum", type=real, metavar="X", help="momentum of the optimizers that have one (default: 0.9)")
+    add("--momentum", type=real, metavar="X", help="momentum of the optimizers momentum and nesterov (default: 0.9)")
     add("--decay", type=real, metavar="X", help="weight decay of adamw (default: 0)")
     add("--l2", type=real, default=0.0, metavar="X", help="penalty of the squared weights (default: %(default)s)")
     add("--bias", action="store_true", help="give each layer a bias")
     add("--standardize", action="store_true", help="train on pixels with mean 0 and deviation 1")
     add("--batch", **positive, default=100, help="examples in a mini-batch (default: %(default)s)")
     seeds = integer_in(0, 2**32 - 1)
-    add("--shuffle", action="store_true", help="visit the examples in another order each epoch")
+    add("--shuffle", action="store_true", help="visit the examples in a new random order each epoch")
     add("--deform", action="store_true", help="train on new small deformations of the images each epoch")
     add("--seed", type=seeds, default=0, metavar="N", help="seed of all random numbers (default: %(default)s)")
     threads = integer_in(1, numba.config.NUMBA_NUM_THREADS)
     add("--threads", type=threads, metavar="N", help="threads to train on (default: as many as Numba has)")
     add("--dask", type=address, metavar="ADDRESS", help="train on a Dask cluster: tcp://HOST:PORT or local[:N]")
-    add("--shards", **positive, help="shards of the training set with --dask (default: the files of generate, or 4)")
+    add("--shards", **positive, help="with --dask, shards of the training set (default: those of generate, or 4)")
     add("--save", type=name_ending(".npz"), metavar="FILE.npz", help="save the weights and the settings")
-    add("--force", action="store_true", help="overwrite the file of --save; --resume does, too")
+    add("--force", action="store_true", help="overwrite an existing file of --save, as --resume does")
     add("--checkpoint", metavar="DIR", help="save the run in a directory, after each epoch and each minute")
-    add("--resume", action="store_true", help="continue the run in the directory of --checkpoint, or start one")
+    add("--resume", action="store_true", help="continue the run in the directory of --checkpoint, or start a new one")
     add("--log", type=name_ending(".jsonl"), metavar="FILE.jsonl", help="append a line of JSON for each epoch")
     add("--plot", **PICTURE, help="draw the learning curves, as PNG, SVG or PDF")
     return parser
@@ -88,10 +88,10 @@ def run(arguments: argparse.Namespace) -> None:
     settings, optimizer = settings_of(arguments), optimizer_of(arguments)
     train = train_here
     if arguments.dask is not None:
-        importlib.import_module("fastml.dask")  # its error says what to install
+        importlib.import_module("fastml.dask")  # the ImportError says what to install
         train = importlib.import_module("fastml.cli.cluster").train_there
     if arguments.resume and not Path(arguments.checkpoint, FILE_NAME).exists():
-        print(f"fastml: {arguments.checkpoint} holds no run yet: this one starts", file=sys.stderr)
+        print(f"fastml: {arguments.checkpoint} holds no run yet: a new run starts", file=sys.stderr)
     trained = 0
 
     def count_epoch(_: History) -> None:
@@ -110,7 +110,7 @@ def run(arguments: argparse.Namespace) -> None:
         is_terminated = isinstance(error, Terminated)
         message = "terminated" if is_terminated else "interrupted"
         if written:
-            message += f"; {written}. With --checkpoint DIR, a run can go on"
+            message += f"; {written}. A run with --checkpoint DIR can be resumed"
         raise Stopped(signal.SIGTERM if is_terminated else signal.SIGINT, message) from error
 
     if trained == 0:
@@ -174,13 +174,13 @@ def check_options(arguments: argparse.Namespace) -> None:
     if arguments.hidden is not None and arguments.model != "nn":
         raise ValueError(f"--hidden needs --model nn, got {arguments.model}")
     if arguments.save is not None and Path(arguments.save).is_file() and not (arguments.force or arguments.resume):
-        raise FileExistsError(f"{arguments.save} is there already: choose another name, or overwrite it with --force")
+        raise FileExistsError(f"{arguments.save} exists already: choose another name, or overwrite it with --force")
 
 
 def keep_results(
     arguments: argparse.Namespace, settings: dict[str, Any], history: History | None, plotting: ModuleType | None
 ) -> str:
-    """Save the weights and draw the curves, if they are wanted and there are any; return what was written."""
+    """Save the weights and draw the curves, if they are requested and exist; return a text on the written files."""
     written = []
     if history is not None and arguments.save is not None:
         settings = settings | {"epochs": len(history), "history": history.to_dict()}
@@ -193,7 +193,7 @@ def keep_results(
 
 
 def title_of(arguments: argparse.Namespace) -> str:
-    """Return the title of the learning curves: the settings that are not the default ones, after the model."""
+    """Return the title of the learning curves: the model, its main settings, and others that are not the default."""
     model = "softmax regression" if arguments.model == "softmax" else f"network, {hidden_units(arguments)} hidden units"
     parts = [model, arguments.optimizer, f"lr {arguments.lr:g}", f"batch {arguments.batch}"]
     if arguments.schedule != "constant":
@@ -208,7 +208,7 @@ def hidden_units(arguments: argparse.Namespace) -> int:
 
 
 def optimizer_of(arguments: argparse.Namespace) -> Optimizer:
-    """Return the optimizer of the arguments; reject an argument that it does not have."""
+    """Return the optimizer of the arguments; reject an option that the optimizer does not have."""
     kind, given = arguments.optimizer, {}
     for option, owners in (("momentum", ("momentum", "nesterov")), ("decay", ("adamw",))):
         value = getattr(arguments, option)
@@ -225,5 +225,5 @@ def square(pixels: int) -> list[int]:
     """Return the sides of square images with a number of pixels."""
     side = math.isqrt(pixels)
     if side**2 != pixels:
-        raise ValueError(f"--deform needs square images, these have {pixels} pixels")
+        raise ValueError(f"--deform needs square images, got images of {pixels} pixels")
     return [side, side]

@@ -1,6 +1,6 @@
-"""Train on many machines with Dask: a model of shards of a training set, by local SGD.
+"""Train one model on many machines with Dask: on the shards of a training set, by local SGD.
 
-- `train_nn`, `train_softmax`: train on the workers of a cluster; the number of shards determines the bits
+- `train_nn`, `train_softmax`: train on the workers of a cluster; the bits depend on the shards, not on the workers
 - `shards_of`: cut a training set in files into shards, without a copy
 
 ``docs/many-machines.md`` says when this pays, and how to start a cluster.

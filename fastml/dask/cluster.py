@@ -12,7 +12,7 @@ from fastml.dask.shards import FileRows, Shard
 from fastml.dask.tasks import PACKAGES, Job, difference, package_versions
 from fastml.weights import Weights
 
-# A task that fails runs again so many times. Dask itself repeats the tasks of workers that die, as often as the
+# A task that fails runs again this many times. Dask itself repeats the tasks of workers that die, as often as the
 # scheduler's setting distributed.scheduler.allowed-failures says.
 RETRIES = 2
 
@@ -40,7 +40,7 @@ class Cluster:
         for where, found in self.client.get_versions(packages=PACKAGES)["workers"].items():
             differs = difference(where, found["packages"], wanted)
             if differs:
-                raise RuntimeError(f"{differs}; the result would depend on the worker, so install the same there")
+                raise RuntimeError(f"{differs}; install the same version there: the result depends on the versions")
         sources = [source for job in self.jobs if not callable(job.shard) for source in job.shard]
         paths = sorted({source.path if isinstance(source, FileRows) else source for source in sources})
         for where, problem in self.client.run(first_unreadable, paths).items():
@@ -50,7 +50,7 @@ class Cluster:
     def send(self, weights: Weights) -> Any:
         """Return a future of the weights, which tasks take as an argument.
 
-        It is the result of a task, so the scheduler makes it again if the worker that holds it dies.
+        The weights are the result of a task, so the scheduler makes them again if the worker that holds them dies.
         """
         self.calls += 1
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
@@ -61,8 +61,8 @@ class Cluster:
     ) -> list[Result]:
         """Return the results of ``function(job, **arguments)`` for each shard, in the order of shards.
 
-        `done` is called as ``done(number, result)`` when a task ends. An exception, also of `done`, cancels the tasks
-        that are left.
+        `done` is called as ``done(number, result)`` when a task ends. An exception, also of `done`, cancels the
+        remaining tasks.
         """
         self.calls += 1
         numbers = {f"{function.__name__}-{self.token}-{self.calls}-{job.number}": job.number for job in self.jobs}
@@ -86,7 +86,7 @@ class Cluster:
         return [results[number] for number in range(len(self.jobs))]
 
     def shares(self, keys: list[str]) -> Iterator[tuple[str | None, list[str]]]:
-        """Yield the workers that there are, each with the keys of the tasks that it should begin with.
+        """Yield the current workers, each with the keys of its first tasks.
 
         Dask alone would give all tasks to the worker that has the weights, and later move some of them.
         """
@@ -102,7 +102,7 @@ class Cluster:
         except CancelledError as error:
             raise ConnectionError(f"the scheduler has lost the task {future.key}: {error}") from error
         except KilledWorker as error:
-            raise RuntimeError(f"the task {future.key} is given up, for its workers died: {error}") from error
+            raise RuntimeError(f"the task {future.key} has failed because its workers died: {error}") from error
 
 
 def same(weights: Weights) -> Weights:

@@ -1,7 +1,7 @@
-"""A run of local SGD: in each round all shards train from the same weights, and the driver averages what they return.
+"""A run of local SGD: in each round all shards train from the same weights, and the driver averages the results.
 
-T. Lin, S. U. Stich, K. K. Patel and M. Jaggi, *Don't use large mini-batches, use local SGD* (2020), is plain averaging;
-A. Douillard et al., *DiLoCo: distributed low-communication training of language models* (2023), has the outer step.
+T. Lin, S. U. Stich, K. K. Patel and M. Jaggi, *Don't use large mini-batches, use local SGD* (2020): plain averaging.
+A. Douillard et al., *DiLoCo: distributed low-communication training of language models* (2023): the outer step.
 """
 
 import math
@@ -30,7 +30,7 @@ from fastml.weights import Weights
 
 
 class Averaging(NamedTuple):
-    """How much a shard does in a round, and what the average of the shards' weights changes."""
+    """How long a shard trains in a round, and how the average of the shards' weights changes the weights."""
 
     local_steps: int | None
     outer: SGD | Momentum
@@ -71,7 +71,7 @@ class Rounds:
 
     @contextmanager
     def kept_in(self, directory: str | os.PathLike[str], resume: bool) -> Iterator[None]:
-        """Save the state in a directory after each round of the block; with resume, first load what is saved there."""
+        """Save the state in a directory after each round of the block; with resume, first load the saved state."""
         num_examples = sum(facts.num_examples for facts in self.facts)
         self.checkpoint = Checkpoint(directory, self.describe(), num_examples, self.settings.options.batch)
         with self.checkpoint.held():
@@ -79,8 +79,8 @@ class Rounds:
                 self.checkpoint.load(self.state)
                 if len(self.history) > self.settings.epochs:
                     raise CheckpointError(
-                        f"{self.checkpoint.path} has {len(self.history)} rounds, beyond the {self.settings.epochs} "
-                        "asked for"
+                        f"{self.checkpoint.path} has {len(self.history)} rounds; rounds must be at least as many, got "
+                        f"{self.settings.epochs}"
                     )
             else:
                 self.checkpoint.begin(self.state)
@@ -120,7 +120,7 @@ class Rounds:
         return self.history
 
     def train_shards(self, number: int, sent: object) -> list[Trained]:
-        """Return the weights that each shard leads to in a round."""
+        """Return the weights of each shard after its training in a round."""
         settings = self.settings
         lr = scheduled_lr(settings.schedule, settings.options.lr, number, settings.epochs, settings.warmup_epochs)
         options = replace(settings.options, lr=lr)
@@ -153,7 +153,7 @@ class Rounds:
         return EpochResult(number, losses["training"], err, test_loss, test_err, None, None, seconds)
 
     def counting(self, total: int) -> Callable[[int, Trained | Evaluated], object] | None:
-        """Return what calls `progress` when a shard is done, with the mean loss of those that are."""
+        """Return a function that calls `progress` when a shard is done, with the mean loss of the finished shards."""
         progress = self.progress
         if progress is None:
             return None
@@ -174,7 +174,7 @@ def outer_step(parameters: Parameters, results: Sequence[Trained], averaging: Av
     times outer_lr.
     """
     outer, total = averaging.outer, sum(result.num_examples for result in results)
-    with np.errstate(over="ignore", invalid="ignore"):  # the losses tell of numbers that are not finite
+    with np.errstate(over="ignore", invalid="ignore"):  # numbers that are not finite show in the losses
         for index, (name, W) in enumerate(parameters.named().items()):
             mean = np.zeros(W.shape)
             for result in results:

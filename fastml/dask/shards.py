@@ -1,4 +1,4 @@
-"""Shards: parts of a training set that workers open by themselves, so that examples never travel through the scheduler.
+"""Shards: parts of a training set that workers open themselves, so that the scheduler never transfers examples.
 
 A shard is the paths of two or three files (X, y and, if there are any, the weights of the examples), the same number of
 `FileRows`, or a function without arguments that returns the arrays.
@@ -38,7 +38,7 @@ class FileRows(NamedTuple):
 
 Source = str | FileRows
 Shard = tuple[Source, ...] | Callable[[], Sequence[NDArray[Any]]]
-# A shard as it may be given: paths need not be absolute.
+# A shard as an argument: its paths may be relative.
 GivenShard = Sequence[str | os.PathLike[str] | FileRows] | Callable[[], Sequence[NDArray[Any]]]
 
 
@@ -54,7 +54,8 @@ def shards_of(
         paths, or the memory maps, of X and y and, if there are any, of the weights of the examples. A path is of an
         ``.npy`` file or an IDX file.
     count : int, optional
-        The number of shards, at most one for each row. For the files of `fastml generate --shards` it is their number.
+        The number of shards, at most one for each row. Not needed for the files of `fastml generate --shards`: each
+        pair of files is a shard.
 
     Returns
     -------
@@ -115,7 +116,7 @@ def shards_of(
 
 
 def place_of(array: NDArray[Any]) -> FileRows:
-    """Return where the rows of a mapped file lie in the file; reject an array that is not one."""
+    """Return where the rows of a mapped file lie in the file; reject an array that is not mapped."""
     mapping = mapping_of(array)
     if not isinstance(array, np.memmap) or mapping is None or array.filename is None or not array.flags.c_contiguous:
         raise TypeError(
@@ -137,7 +138,7 @@ def open_file(path: str | os.PathLike[str]) -> NDArray[Any]:
 
 
 def check_shards(shards: Iterable[GivenShard]) -> list[Shard]:
-    """Return the shards with absolute paths; reject what is no shard."""
+    """Return the shards with absolute paths; reject other objects."""
     if isinstance(shards, str | os.PathLike) or not isinstance(shards, Iterable):
         raise TypeError(f"shards must be a list, as shards_of returns it, got {type(shards).__name__}")
     checked: list[Shard] = []
@@ -149,7 +150,7 @@ def check_shards(shards: Iterable[GivenShard]) -> list[Shard]:
         if len(sources) not in (2, 3) or not all(isinstance(each, str | os.PathLike | FileRows) for each in sources):
             raise TypeError(
                 f"shards[{number}] must be the paths of X, y and perhaps sample_weight, or a function that returns "
-                f"them, got {type(shard).__name__}: data do not travel with the tasks"
+                f"them, got {type(shard).__name__}: tasks carry no arrays"
             )
         checked.append(tuple(each if isinstance(each, FileRows) else os.path.abspath(each) for each in sources))
     if not checked:

@@ -23,15 +23,15 @@ from fastml.orders import epoch_order
 from fastml.verdicts import ModelInput, loss_err_of_model
 from fastml.weights import Weights
 
-# The packages that make the bits of a result; Dask compares its own.
+# The bits of a result depend on the versions of these packages; Dask compares its own version.
 PACKAGES = ("fastml", "numba", "llvmlite", "numpy")
 
-# Kernels of one process take turns anyway. A task that has all threads to its end needs the memory of one shard.
+# One task at a time: kernels of one process run one after the other anyway, and so only one shard is in memory.
 turn = threading.Lock()
 
 
 class Job(NamedTuple):
-    """What a task works on: a shard and its number, for a driver with these versions of the packages."""
+    """The input of a task: a shard and its number, from a driver with these versions of the packages."""
 
     shard: Shard
     number: int
@@ -39,7 +39,7 @@ class Job(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What the driver has to know about a shard before the first round."""
+    """The facts about a shard that the driver needs before the first round."""
 
     num_examples: int
     input_dim: int
@@ -58,7 +58,7 @@ class Plan(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """The weights and biases after the work of a round, the examples that it took, and their mean loss if wanted."""
+    """The weights and biases after a round, the number of its examples, and their mean loss if requested."""
 
     arrays: list[NDArray[Any]]
     num_examples: int
@@ -75,7 +75,7 @@ class Evaluated(NamedTuple):
 
 
 def package_versions() -> dict[str, str | None]:
-    """Return the versions of the packages that make the bits of a result, here."""
+    """Return the versions of `PACKAGES` in this process."""
     found = get_package_info(PACKAGES)
     return {name: found[name] for name in PACKAGES}
 
@@ -90,7 +90,7 @@ def difference(where: str, found: dict[str, str | None], wanted: dict[str, str |
 
 @contextmanager
 def whole_worker(job: Job) -> Iterator[str]:
-    """Have all threads of the worker, and no more, while the block runs; yield the address of the worker.
+    """Use all threads of the worker, and no more, while the block runs; yield the address of the worker.
 
     Reject a worker with other versions, which may have joined after the driver compared them.
     """
@@ -111,7 +111,7 @@ def check_shard(job: Job) -> Facts:
     """Check all of a shard but the elements of X."""
     with whole_worker(job) as where:
         X, y, sample_weight = open_shard(job.shard, job.number, where)
-        # The order of a mapped file is another than that of an array in memory.
+        # A mapped file is shuffled in another order than an array in memory.
         described = fingerprint(X, y, sample_weight) + (", mapped" if mapping_of(X) is not None else "")
         return Facts(len(X), X.shape[1], int(y.max()), described)
 
@@ -140,10 +140,10 @@ def train_shard(job: Job, weights: Weights, plan: Plan) -> Trained:
 
 
 def parts_of(num_examples: int, plan: Plan) -> Iterator[tuple[int, int, int]]:
-    """Yield (epoch, start, stop): which parts of which epochs of a shard a round consists of.
+    """Yield (epoch, start, stop): the parts of epochs of a shard that make up a round.
 
-    Each epoch has a new order of the rows. Without local_steps, a round is an epoch; otherwise a round goes on with the
-    mini-batches where the round before ended.
+    Each epoch has a new order of the rows. Without local_steps, a round is an epoch. With local_steps, a round begins
+    at the mini-batch at which the previous round ended.
     """
     if plan.local_steps is None:
         yield plan.round, 0, num_examples
@@ -170,6 +170,6 @@ def evaluate_shard(job: Job, weights: Weights) -> Evaluated:
 
 
 def copied(weights: Weights) -> Weights:
-    """Return weights with arrays of their own, for those that a task gets may be read-only and other tasks' too."""
+    """Return a copy of the weights: the arrays that a task receives may be read-only, and shared with other tasks."""
     biases = {name: b.copy() for name, b in weights.biases.items()}
     return Weights([W.copy() for W in weights], biases, weights.scale, weights.shift)

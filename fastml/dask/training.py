@@ -63,8 +63,8 @@ def train_softmax(
     """Train softmax regression on the workers of a Dask cluster, by local SGD, and print a row after each round.
 
     In a round, each shard trains from the same weights, in one task; then the weights change by the average of what the
-    shards return. The shards and the settings determine the bits of the result, on CPUs of one kind and with the same
-    versions: the number of workers, their threads, repeated tasks and the order in which tasks end do not.
+    shards return. On CPUs of one kind, and with the same versions, only the shards and the settings determine the bits
+    of the result: not the number of workers, their threads, repeated tasks, or the order in which tasks end.
 
     Parameters
     ----------
@@ -108,8 +108,8 @@ def train_softmax(
     Returns
     -------
     History
-        Weights ``(theta,)``, with their bias, scale and shift, and a row for each round. Its seconds are those from the
-        first task to the outer step, without the evaluation.
+        Weights ``(theta,)``, with their bias, scale and shift, and a row for each round. The seconds of a row are those
+        from the first task to the outer step, without the evaluation.
 
     Raises
     ------
@@ -122,15 +122,15 @@ def train_softmax(
     OSError
         If a worker cannot read a file, or the checkpoint cannot be read or written.
     RuntimeError
-        If a worker has other versions of fastml, numba, llvmlite or numpy; if a shard's function fails; if workers die
-        with the same task too often for Dask.
+        If a worker has other versions of fastml, numba, llvmlite or numpy; if a shard's function fails; if the workers
+        of one task die more often than Dask allows.
     FloatingPointError
         When the training or the test loss is not finite after a round.
 
     Notes
     -----
-    A task that fails is repeated, twice at most, and then ends the run with its error. A worker that dies costs the
-    repetition of its tasks. Any exception, also that of Ctrl-C, cancels the tasks; the checkpoint stays.
+    A task that fails is repeated, twice at most, and then ends the run with its error. If a worker dies, its tasks are
+    repeated. Any exception, also that of Ctrl-C, cancels the tasks; the checkpoint stays.
 
     References
     ----------
@@ -193,7 +193,7 @@ def train_nn(
     client, shards, X_te, y_te, rounds, lr, batch
         As in `train_softmax`.
     hidden_dim : int
-        Hidden units, at least 1; with `weights`, those have their number.
+        Hidden units, at least 1. Ignored with `weights`, which have their own number.
     local_steps, outer, outer_lr, weights, bias, scale, shift, l2, optimizer, last_batch, schedule, warmup_rounds
         As in `train_softmax`.
     seed : int
@@ -231,7 +231,7 @@ def train_nn(
 
 
 def settings_of(rounds: int, options: Options, seed: int, schedule: Schedule, warmup_rounds: int) -> Settings[Options]:
-    """Return the settings of a run that has a round in the place of each epoch."""
+    """Return the settings of a run; a round counts as an epoch."""
     return Settings(
         epochs=scalars.check_integer("rounds", rounds, minimum=0),
         options=options,
@@ -262,7 +262,7 @@ def prepare(
     cluster.check_workers()
     facts = cluster.collect(check_shard)
     input_dim, num_classes = check_facts(facts, given)
-    # The checks look at the shape of X alone.
+    # The checks need only the shape of X.
     with_checks = check_settings(settings, np.broadcast_to(np.uint8(0), (facts[0].num_examples, input_dim)))
     with_checks = transform_of_start(given, with_checks)
     test_set: LabelledSet | None = check_test_set(*test, input_dim, num_classes)
@@ -271,7 +271,7 @@ def prepare(
 
 
 def check_facts(facts: Sequence[Facts], start: Weights | None) -> tuple[int, int]:
-    """Return input_dim and the number of classes; reject shards that do not belong to one set, or to the weights."""
+    """Return input_dim and the number of classes; reject shards that do not fit each other or the weights."""
     input_dim, source = (facts[0].input_dim, "shards[0]") if start is None else (len(start[0]), "weights")
     num_classes = 1 + max(each.highest_label for each in facts) if start is None else start[-1].shape[1]
     for number, each in enumerate(facts):

@@ -2,8 +2,8 @@
 
 MNIST8M is published as LIBSVM text. A line is ``label index:value index:value ...``. The indices begin at 1 and
 increase; pixels without an index are 0. Source: C.-C. Chang, C.-J. Lin, "LIBSVM: a library for support
-vector machines", README, and their page "LIBSVM Data: Classification (Multi-class)". scikit-learn's
-``dump_svmlight_file`` begins at 0 unless it is told otherwise.
+vector machines", README, and their page "LIBSVM Data: Classification (Multi-class)". By default, scikit-learn's
+``dump_svmlight_file`` begins at 0.
 
 Kaggle CSV begins with a line of names, ``label,pixel0,pixel1,...``. Each further line has the numbers of one image.
 """
@@ -52,7 +52,7 @@ def convert(
     r"""Convert a set from text to two IDX files; if an error occurs, existing files stay unchanged.
 
     The text is read as a stream, plain or compressed with gzip, bzip2 or xz, or as the only file of a zip archive; its
-    first bytes tell the compression. The conversion needs about 20 MB of memory for a text of any length.
+    first bytes show the compression. The conversion needs about 20 MB of memory for a text of any length.
 
     Parameters
     ----------
@@ -84,8 +84,8 @@ def convert(
     TypeError, ValueError
         If `shape`, `text_format` or `layout` is invalid.
     ConvertError
-        A ValueError: for the first invalid line, with its number; for a damaged compressed stream, also for other bytes
-        behind it; for a text without examples.
+        A ValueError: for the first invalid line, with its number; for a damaged compressed stream, or one that other
+        bytes follow; for a text without examples.
     OSError
         If a file cannot be read or written.
 

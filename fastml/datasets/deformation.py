@@ -37,7 +37,7 @@ def deform(images: ArrayLike, numbers: ArrayLike, seed: int = 0, out: NDArray[np
     seed : int
         In [0, 2**64).
     out : ndarray of uint8, shape (count, rows, columns), optional
-        The array for the new images: C-contiguous, writable, and without memory in common with `images` or `numbers`.
+        The array for the new images: C-contiguous, writable, and sharing no memory with `images` or `numbers`.
 
     Returns
     -------

@@ -138,7 +138,7 @@ def download(wish: Download, progress: Progress | None) -> Path:
 
 
 def first_cause(error: BaseException) -> str:
-    """Return the message of the error of the system that an error comes from."""
+    """Return the message of the system error that caused an error."""
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause
     return getattr(error, "strerror", None) or str(error)

@@ -25,14 +25,14 @@ SIDE = 28
 UINT8 = np.dtype(np.uint8)
 LARGEST_COUNT, LARGEST_SHARDS = 2**32 - 1, 99_999
 # Images of a piece, 25.7 MB. One piece is made while the piece before it is written. The last PIECE images of a file
-# tell which series it belongs to.
+# show which series the file belongs to.
 PIECE = 2**15
 
 
 class Series:
     """The training images of large MNIST: the 60,000 originals, then image k as a deformation of original k % 60,000.
 
-    A file holds the images of a range of numbers, behind a header, so the size of an incomplete file tells how many
+    A file holds the images of a range of numbers, behind a header, so the size of an incomplete file shows how many
     images the file holds.
     """
 
@@ -43,7 +43,7 @@ class Series:
         self.size = self.place(self.count)
 
     def place(self, position: int) -> int:
-        """Return at which byte of the file the image at a position in the range begins."""
+        """Return the byte of the file at which the image at a position in the range begins."""
         return len(self.header) + position * SIDE * SIDE
 
     def make(self, start: int, stop: int, out: NDArray[np.uint8]) -> None:
@@ -99,8 +99,8 @@ def generate_mnist(
     progress : callable, optional
         Called as ``progress(done, count)`` after each piece of at most 32,768 images.
     shards : int, optional
-        Cut the training set into so many files of images and of labels, for `fastml.dask.shards_of`. Their names end in
-        ``-00000-of-00004`` for the first of four. One after the other they hold the images of the single file.
+        Cut the training set into this many files of images and of labels, for `fastml.dask.shards_of`. Their names end
+        in ``-00000-of-00004`` for the first of four. One after the other they hold the images of the single file.
 
     Raises
     ------
@@ -125,7 +125,7 @@ def generate_mnist(
     """
     count, seed = scalars.check_integer("count", count, minimum=1), scalars.check_seed(seed)
     if count > LARGEST_COUNT:
-        raise ValueError(f"count must be at most {LARGEST_COUNT}, as IDX counts no further, got {count}")
+        raise ValueError(f"count must be at most {LARGEST_COUNT}, the largest dimension of IDX, got {count}")
     files = files_of(count, shards)
     forks.check_not_compiling()
     (X, y), (X_test, y_test) = load_mnist(raw=True)
@@ -171,7 +171,7 @@ def files_of(count: int, shards: int | None) -> dict[tuple[str, str], range]:
 
 
 def shard_name(name: str, number: int, shards: int) -> str:
-    """Return the name of a file that holds one of so many shards of what a file of the given name would hold."""
+    """Return the name of the file of a shard; `name` is that of the file of the whole set."""
     return f"{name}-{number:05}-of-{shards:05}"
 
 
@@ -190,7 +190,7 @@ def shard_names(directory: Path) -> list[tuple[str, str]]:
         return []
     totals = {name.rpartition("-")[2] for name in found}
     if len(totals) > 1:
-        raise ValueError(f"{directory} holds shards of several sets: {', '.join(sorted(totals))} in all")
+        raise ValueError(f"{directory} holds several sets, of {' and '.join(sorted(totals))} shards")
     shards = int(found[0].rpartition("-")[2])
     pairs = [(shard_name(IMAGES[0], i, shards), shard_name(LABELS[0], i, shards)) for i in range(shards)]
     missing = [name for pair in pairs for name in pair if not (directory / name).exists()]
@@ -205,9 +205,9 @@ def part_of(path: Path) -> Path:
 
 
 def refuse_unless(same: bool, path: Path) -> None:
-    """Reject an existing file that does not hold the same data as would be written."""
+    """Reject an existing file that does not hold the data that would be written."""
     if not same:
-        raise FileExistsError(f"{path} is there and holds something else; move it away, or choose another directory")
+        raise FileExistsError(f"{path} exists and holds other data; move it away, or choose another directory")
 
 
 def check_space(directory: Path, parts: Iterable[Path], size: int) -> None:

@@ -59,7 +59,7 @@ class IdxError(ValueError):
 def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     """Read an array from an IDX file, plain or compressed with gzip or xz.
 
-    The first bytes of the file tell the compression, not its name. Memory grows with the data that are read, whatever
+    The first bytes of the file, not its name, show the compression. Memory grows with the data that are read, whatever
     size the header claims, and a stream is read at most one byte beyond this size.
 
     Parameters

@@ -1,16 +1,16 @@
-"""A set of images with its labels, which knows the scale of its pixels."""
+"""A set of images with its labels and the scale of its pixels."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Brings pixels of one byte into [0, 1], for which the usual step sizes are right.
+# Scales pixels of one byte to [0, 1]: the usual step sizes are right for this range.
 PIXEL_SCALE = 1 / 255
 
 
 class ImageSet(tuple[NDArray[Any], NDArray[Any]]):
-    """Images and their labels: a tuple ``(X, y)`` that also knows what brings its pixels into [0, 1].
+    """Images and their labels: a tuple ``(X, y)`` that also has the scale of its pixels.
 
     Attributes
     ----------
@@ -21,14 +21,14 @@ class ImageSet(tuple[NDArray[Any], NDArray[Any]]):
     scale : float
         1/255 for raw pixels, 1.0 for floats in [0, 1]: the `scale` to train with.
     classes : tuple of str, or None
-        The names of the classes, if they have other names than their numbers: the letters of EMNIST.
+        The names of the classes if they are not just numbers: the letters of EMNIST.
 
     Examples
     --------
     >>> from fastml import evaluate, load_mnist, train_softmax
     >>> train, test = load_mnist(raw=True)
     >>> history = train_softmax(*train, *test, scale=train.scale, epochs=1, lr=0.2, verbose=False)
-    >>> loss, err = evaluate(*test, history.weights)  # the weights know their scale
+    >>> loss, err = evaluate(*test, history.weights)  # the weights have their scale
     >>> err < 0.1
     True
     """

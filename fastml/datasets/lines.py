@@ -14,7 +14,7 @@ ZIP_MAGIC = b"PK\x03\x04"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # Bytes of text that are read at a time.
 BLOCK_BYTES = 2**22
-# The directory of an archive of one file is smaller.
+# The largest accepted directory of an archive: that of one file is smaller.
 MOST_DIRECTORY_BYTES = 1 << 14
 
 

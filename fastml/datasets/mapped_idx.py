@@ -94,7 +94,7 @@ def open_idx(path: str | os.PathLike[str], *, progress: Progress | None = None) 
         if found != header:
             raise IdxError(
                 f"{unpacked}: found {found[0].name} of shape {found[1]}, need what {name} holds, {header[0].name} of "
-                f"shape {header[1]}; remove it, and it is unpacked anew"
+                f"shape {header[1]}; remove {unpacked} to unpack it again"
             )
         return _map(file, header, str(unpacked))
 
@@ -119,7 +119,7 @@ def _map(file: BinaryIO, header: Header, name: str) -> np.memmap[Any, Any]:
     check_size(os.fstat(file.fileno()).st_size - offset, claimed, dtype, shape, name)
     # The operating system maps whole pages. The first page has the header, so the mapping is never empty.
     mapped = shaped(np.memmap(file, np.uint8, "r", offset, (claimed,)), dtype, shape, name)
-    assert isinstance(mapped, np.memmap)  # as its views are
+    assert isinstance(mapped, np.memmap)  # a view of a memmap is a memmap
     return mapped
 
 
@@ -127,7 +127,7 @@ def _unpacked_path(name: str) -> Path:
     """Return the path to which a compressed file is unpacked."""
     path = Path(name)
     if path.suffix not in SUFFIXES:
-        raise IdxError(f"{name}: found a compressed file, to be mapped its name must end in {' or '.join(SUFFIXES)}")
+        raise IdxError(f"{name}: found a compressed file; to be mapped, its name must end in {' or '.join(SUFFIXES)}")
     return path.with_suffix("")
 
 

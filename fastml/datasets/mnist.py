@@ -79,13 +79,13 @@ def load_mnist(
     Parameters
     ----------
     data_dir : str or os.PathLike, optional
-        Other data: a directory that holds them under MNIST's four names (``train-images-idx3-ubyte``,
-        ``train-labels-idx1-ubyte``, ``t10k-images-idx3-ubyte``, ``t10k-labels-idx1-ubyte``, also with a point before
-        ``idx``), or under NIST's names of EMNIST (``emnist-letters-train-images-idx3-ubyte``), or one in which
-        torchvision has made such a directory (``MNIST/raw``). Each file is plain or compressed with the suffix ``.gz``
-        or ``.xz``; the first of these that exists is read. Or a file: ``.npz`` with the arrays x_train, y_train, x_test
-        and y_test, as Keras has it, or ``.csv`` with a column of labels (see `fastml.datasets.convert`). By default,
-        the MNIST inside the package.
+        Other data, in a directory or a file; by default, the MNIST inside the package. A directory holds files under
+        MNIST's four names (``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``, ``t10k-images-idx3-ubyte``,
+        ``t10k-labels-idx1-ubyte``, also with a point before ``idx``), or under NIST's names of EMNIST
+        (``emnist-letters-train-images-idx3-ubyte``), or holds such a directory from torchvision (``MNIST/raw``). Each
+        file is plain or compressed with the suffix ``.gz`` or ``.xz``; the first of these that exists is read. A single
+        file is ``.npz`` with Keras's arrays x_train, y_train, x_test and y_test, or ``.csv`` with a column of labels
+        (see `fastml.datasets.convert`).
     raw : bool, default False
         Keep the pixels as uint8, 0 to 255, in a quarter of the memory. Images that are not compressed are mapped
         read-only, so they may be larger than memory. Compressed images of more than 134 MB are first unpacked in their
@@ -98,7 +98,7 @@ def load_mnist(
     (X_train, y_train), (X_test, y_test) : ImageSets, which are tuples of ndarray
         X is (num_examples, input_dim), float32 in [0, 1], or uint8 if `raw`; y is (num_examples,), of integers. In
         MNIST input_dim is 784 and num_examples 60,000 and 10,000. The attribute `scale` of each set is the scale to
-        train with: 1/255 if `raw`, else 1. The test set has no rows where there is none.
+        train with: 1/255 if `raw`, else 1. A missing test set has no rows.
 
     Raises
     ------
@@ -146,14 +146,14 @@ def load_mnist(
 def load_images(
     data_dir: str | os.PathLike[str] | None, input_dim: int, progress: Progress | None = None
 ) -> NDArray[Any]:
-    """Return the raw images of a test set, or of the only set, which need no labels: to predict those.
+    """Return the raw images of the test set, or of the only set, to predict their labels. The set needs no labels.
 
     Parameters
     ----------
     data_dir, progress
         As in `load_mnist`.
     input_dim : int
-        The number of pixels of an image, which tells whether a CSV without names has a column of labels.
+        The number of pixels of an image. It shows whether a CSV without names has a column of labels.
 
     Returns
     -------
@@ -179,7 +179,7 @@ def _scaled(pixels: NDArray[Any], y: NDArray[Any]) -> tuple[NDArray[Any], NDArra
 
 
 def _read_part(place: Place, part: int, progress: Progress | None = None) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the pixels and the labels of a part of a set, as uint8; EMNIST's upright, and its letters from 0 on."""
+    """Return the pixels and labels of a part of a set, as uint8; EMNIST's images are upright, its letters from 0 on."""
     with as_file(place.needed(part, IMAGE_FILE)) as images, as_file(place.needed(part, LABEL_FILE)) as labels:
         X, y = _read_set(images, labels, progress)
         if place.name:

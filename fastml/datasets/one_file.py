@@ -1,4 +1,4 @@
-"""Sets in one file: an archive of NumPy arrays, as Keras has MNIST, or a table of CSV."""
+"""Sets in one file: an archive of NumPy arrays, the form of Keras's MNIST, or a table of CSV."""
 
 import os
 from pathlib import Path
@@ -13,14 +13,14 @@ from fastml.weights import read_array
 from .idx import IdxError
 
 Arrays = tuple[NDArray[Any], NDArray[Any]]
-# More than a hundred arrays.
+# The largest accepted directory of an archive: that of more than a hundred arrays.
 MOST_DIRECTORY_BYTES = 1 << 14
 
 
 def read_sets(path: Path, input_dim: int | None = None) -> tuple[Arrays, Arrays]:
     """Return the pixels, (num_examples, input_dim), and labels of the training and the test set in a file.
 
-    The test set has no rows where there is none. With input_dim, a table may have no labels: they are 0 then.
+    A missing test set has no rows. With input_dim, a table may have no labels: they are 0 then.
 
     Raises
     ------
@@ -29,7 +29,7 @@ def read_sets(path: Path, input_dim: int | None = None) -> tuple[Arrays, Arrays]
     OSError
         If the file cannot be read.
     """
-    from .convert import format_of, read_table  # which compiles kernels of its own
+    from .convert import format_of, read_table  # imported here because `convert` has kernels to compile
 
     if path.suffix.lower() == ".npz":
         with open(path, "rb") as file:

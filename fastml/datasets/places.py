@@ -1,4 +1,4 @@
-"""Where the files of a set are: under MNIST's names as they are published, unpacked or kept by other programs."""
+"""The places of the files of a set: under MNIST's names, as they are published, or as other programs store them."""
 
 import re
 from collections.abc import Iterator
@@ -13,16 +13,16 @@ IMAGE_FILE, LABEL_FILE = "images-idx3-ubyte", "labels-idx1-ubyte"
 SUFFIXES = ("", ".gz", ".xz")
 # The name of a file that records which set `fastml fetch` has written: all sets have the same file names.
 RECORD = "fetched-set.txt"
-# The letters of EMNIST's set of letters, which has them in either case.
+# EMNIST's set of letters, in which upper and lower case are one class.
 LETTERS = "emnist-letters"
 CLASSES = {LETTERS: tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")}
-# An error message lists at most so many files.
+# An error message lists at most this many files.
 MOST_LISTED = 6
 
 
 @dataclass(frozen=True)
 class Place:
-    """A directory, and the set that its files are named after: "" for MNIST's names, or such as "emnist-letters".
+    """A directory, and the set that its files are named after: "" for MNIST's names, or for example "emnist-letters".
 
     NIST's own files of EMNIST have images with rows and columns exchanged, and letters that count from 1.
     """
@@ -32,7 +32,7 @@ class Place:
 
     @property
     def classes(self) -> tuple[str, ...] | None:
-        """The names of the classes, if they have other names than their numbers."""
+        """The names of the classes if they are not just numbers."""
         record = self.directory / RECORD
         name = self.name or (record.read_bytes().decode(errors="replace") if record.is_file() else "")
         return CLASSES.get(name)
@@ -69,7 +69,7 @@ class Place:
         )
 
     def has_test(self) -> bool:
-        """Return whether there is a test set; images without labels are none, labels without images an error."""
+        """Return whether there is a test set. Images without labels are none; labels without images are an error."""
         if self.file(TEST, LABEL_FILE) is None:
             return False
         self.needed(TEST, IMAGE_FILE)
@@ -77,7 +77,7 @@ class Place:
 
 
 def find_place(where: Traversable) -> Place:
-    """Return the place of a set, which a directory, or one that torchvision makes in it, holds.
+    """Return the place of the set in a directory, or in the directory that torchvision makes in this directory.
 
     In a directory with several of NIST's sets, a path such as ``DIR/emnist-letters`` names one.
 

@@ -1,4 +1,4 @@
-"""The sources of the sets that `fastml fetch` knows: published addresses, digests and sizes.
+"""The sources of the sets that `fastml fetch` downloads: published addresses, digests and sizes.
 
 Every digest is the SHA-256 of a compressed file, copied from
 
@@ -36,7 +36,7 @@ class Download:
 class Source:
     """The source of one of the four files of a set: an IDX file in gzip, alone or as a member of a zip archive.
 
-    The shape tells the content of the file: uint8 images, (count, rows, columns); uint8 labels, (count,); or QMNIST's
+    The shape shows the content of the file: uint8 images, (count, rows, columns); uint8 labels, (count,); or QMNIST's
     int32 labels, (count, 8), with the class in column 0. Labels become numbers from 0 when first_label is subtracted.
     """
 

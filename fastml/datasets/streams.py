@@ -20,7 +20,7 @@ class Readable(Protocol):
 
 
 class Decompressor(Protocol):
-    """What decompressors of the standard library share."""
+    """The interface that decompressors of the standard library share."""
 
     @property
     def eof(self) -> bool:
@@ -32,17 +32,17 @@ class Decompressor(Protocol):
 
     @property
     def unused_data(self) -> bytes:
-        """What follows the end of the stream."""
+        """The bytes after the end of the stream."""
 
     def decompress(self, data: bytes, max_length: int = -1) -> bytes:
         """Return up to max_length decompressed bytes."""
 
 
 class WholeStream(RawIOBase):
-    """The decompressed content of a file of bzip2 or xz streams, one behind the other.
+    """The decompressed content of a file of bzip2 or xz streams, one after the other.
 
-    Reading raises EOFError for a stream that ends early, and for other bytes behind the last one. Between streams of xz
-    there may be bytes of zero.
+    Reading raises EOFError for a stream that ends early, and for other bytes after the last stream. Between streams of
+    xz there may be zero bytes.
     """
 
     def __init__(self, file: BufferedReader, magic: bytes):
@@ -73,8 +73,8 @@ class WholeStream(RawIOBase):
                     raise EOFError("it ends early")
             try:
                 data = self.decompressor.decompress(given, len(view))
-            except MemoryError as error:  # the header of xz may ask for 4 GB
-                raise lzma.LZMAError("it asks for a dictionary beyond the memory") from error
+            except MemoryError as error:  # the header of xz may request 4 GB
+                raise lzma.LZMAError("it needs a dictionary larger than the memory") from error
             if data:
                 view[: len(data)] = data
                 return len(data)

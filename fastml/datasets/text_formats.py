@@ -29,7 +29,7 @@ class Layout:
     ----------
     zero_based : bool
         Of LIBSVM text: whether indices begin at 0, as scikit-learn's ``dump_svmlight_file`` writes them by default.
-        A text with scikit-learn's comment that they do is refused without it.
+        If scikit-learn's comment in a text says that they do, the text is rejected without this flag.
     label_column : int or str, optional
         Of CSV: the number of the column of labels, from 0, or from -1 at the end; or its name in the first line. By
         default the column named label, labels, class or target, and column 0 where there are no names.
@@ -37,7 +37,7 @@ class Layout:
         Of CSV: a column that is left out. By default, where there are names, the first column if it is called index or
         id or has no name.
     scale : float
-        What each pixel is multiplied by: 255 for pixels in [0, 1]. They are rounded; with 1 they must be whole.
+        The factor of each pixel: 255 for pixels in [0, 1]. The products are rounded; with 1, pixels must be whole.
     """
 
     zero_based: bool = False
@@ -53,7 +53,7 @@ class Libsvm:
         self.layout, self.num_pixels, self.base = layout, num_pixels, 0 if layout.zero_based else 1
 
     def begin(self, block: bytes) -> int:
-        """Look at the first block of a text; return the size of what is not read by `read`."""
+        """Check the first block of a text; return the number of bytes that `read` must skip."""
         comment = ZERO_BASED_COMMENT.search(block)
         if self.base == 1 and comment is not None:
             line = block.count(b"\n", 0, comment.start()) + 1
@@ -74,7 +74,7 @@ class Libsvm:
             if found.startswith("0:"):
                 accepted += "; --zero-based if indices begin at 0"
         elif wrong == kernels.ORDER:
-            accepted = "the indices of a line must grow"
+            accepted = "the indices of a line must increase"
         else:
             accepted = accepted_number(wrong, found.partition(":")[2])
         return f"found {found!r}, {accepted}"
@@ -84,8 +84,8 @@ class Csv:
     """Reads CSV: a line for each image, with its label and perhaps an index."""
 
     def __init__(self, layout: Layout, num_pixels: int, has_labels: bool | None):
-        # If the number of pixels is 0, all columns but those of the label and of an index are pixels. If it is unknown
-        # whether there are labels, their name tells, or the number of columns.
+        # If the number of pixels is 0, all columns but those of the label and of an index are pixels. If has_labels is
+        # None, there are labels if the name of a column or the number of columns says so.
         self.layout, self.num_pixels, self.has_labels = layout, num_pixels, has_labels
         self.label_column = self.index_column = kernels.NO_COLUMN
 
@@ -112,7 +112,7 @@ class Csv:
                     "write images alone with --no-labels"
                 )
             if self.label_column == self.index_column:
-                raise ConvertError(f"line 1: column {self.label_column} is that of the label and of the index")
+                raise ConvertError(f"line 1: column {self.label_column} is both the label column and the index column")
         if self.num_pixels == 0:
             self.num_pixels = len(names) - self.has_labels - (self.index_column != kernels.NO_COLUMN)
             if self.num_pixels < 1:
@@ -152,13 +152,13 @@ def token(pattern: re.Pattern[bytes], block: bytes, position: int) -> str:
 
 
 def is_head(names: list[str]) -> bool:
-    """Return whether the fields of a first line are names: one is that of labels, or none begins as a number does."""
+    """Return whether the fields of a first line are names: one names the labels, or none begins like a number."""
     is_labelled = not set(LABEL_NAMES).isdisjoint(names)
     return is_labelled or not any(name.lstrip("+-.")[:1].isdigit() for name in names)
 
 
 def column_of(kind: str, wanted: int | str | None, names: list[str], default: int) -> int:
-    """Return the number of a column that is wanted by number or name, by default another."""
+    """Return the number of a column that is given by number or name; a default if none is given."""
     if wanted is None:
         return default
     if isinstance(wanted, str):

@@ -2,8 +2,8 @@
 
 mlp_classifier.py      the network: its parameters and attributes
 softmax_regression.py  the linear model: its parameters and attributes
-constraints.py         what the parameters of both may be
-base.py                what both do: fit, partial_fit, predict, save
+constraints.py         the accepted parameters of both
+base.py                the methods of both: fit, partial_fit, predict, save
 fitting.py             one fit: epochs, step sizes, early stopping
 inputs.py              X, labels and weights as scikit-learn accepts them
 files.py               estimators in the files of `fastml.weights`

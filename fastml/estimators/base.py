@@ -1,4 +1,4 @@
-"""What both estimators do: fit, go on, predict, save."""
+"""The methods of both estimators: fit, partial_fit, predict, save."""
 
 import os
 import warnings
@@ -24,7 +24,7 @@ from fastml.weights import Weights
 
 
 def not_here(what: str) -> ValueError:
-    """Return the error for what scikit-learn's network can do and this one cannot."""
+    """Return the error for a parameter that only scikit-learn's network supports."""
     return ValueError(f"{what}; for others, use scikit-learn's own sklearn.neural_network.MLPClassifier")
 
 
@@ -168,12 +168,12 @@ class BaseClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         OSError
             If the file cannot be written.
         """
-        from fastml.estimators.files import save  # the module of files knows both classes
+        from fastml.estimators.files import save  # imported here because `files` imports this module
 
         save(self, path)
 
     def __sklearn_tags__(self) -> Any:
-        """Return what scikit-learn should know of the estimator."""
+        """Return scikit-learn's tags of the estimator: it accepts sparse matrices."""
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
@@ -181,7 +181,7 @@ class BaseClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     def _check_parameters(self) -> list[int]:
         """Check the parameters; return the number of units of each hidden layer."""
         if self.solver == "lbfgs":
-            raise not_here("solver='lbfgs' is not here, only 'sgd' and 'adam'")
+            raise not_here("solver='lbfgs' is not supported, only 'sgd' and 'adam'")
         self._validate_params()
         if self.dtype is not None and np.dtype(self.dtype) not in (np.float32, np.float64):
             raise ValueError(f"dtype must be None, 'float32' or 'float64', got {self.dtype!r}")
@@ -200,7 +200,7 @@ class BaseClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     def _fit(
         self, X: Any, y: Any, sample_weight: Any, validation: tuple[Any, Any], all_classes: NDArray[Any] | None = None
     ) -> "BaseClassifier":
-        """Train; with all classes for one epoch, else for `max_iter` epochs."""
+        """Train: for one epoch if all classes are given, otherwise for up to `max_iter` epochs."""
         units, incremental = self._check_parameters(), all_classes is not None
         first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}

@@ -1,4 +1,4 @@
-"""What scikit-learn checks of the parameters that both estimators have."""
+"""The constraints on the parameters of both estimators, which scikit-learn checks."""
 
 from numbers import Integral, Real
 from typing import Any

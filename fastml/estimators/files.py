@@ -38,7 +38,7 @@ def save(estimator: BaseClassifier, path: str | os.PathLike[str]) -> None:
 
 
 def saved_parameters(estimator: BaseClassifier) -> dict[str, Any]:
-    """Return the parameters that JSON can express, and differ from their defaults."""
+    """Return the parameters that differ from their defaults and that JSON can express."""
     defaults, parameters = type(estimator)().get_params(), {}
     for name, value in estimator.get_params(deep=False).items():
         value = value.item() if isinstance(value, np.generic) else value
@@ -65,14 +65,14 @@ def load(path: str | os.PathLike[str]) -> BaseClassifier:
     Returns
     -------
     MLPClassifier or SoftmaxRegression
-        A fitted classifier. Of weights that no classifier saved, the classes are 0, 1, 2, ... Parameters that JSON
+        A fitted classifier. If no classifier saved the weights, the classes are 0, 1, 2, ... Parameters that JSON
         cannot express, such as callbacks and generators of random numbers, have their defaults. The state of the
-        optimizer is not saved, so `partial_fit` begins with a new one.
+        optimizer is not saved, so `partial_fit` begins with a new state.
 
     Raises
     ------
     WeightsError
-        A ValueError: if the file does not hold a model, or one of a later version.
+        A ValueError: if the file does not hold a model, or if a later version of fastml saved it.
     OSError
         If the file is missing or cannot be read.
 
@@ -94,7 +94,7 @@ def load(path: str | os.PathLike[str]) -> BaseClassifier:
     try:
         return estimator_of(weights, settings)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise WeightsError(f"{path} holds weights, and settings of no estimator: {error!r}") from error
+        raise WeightsError(f"{path} holds weights, but not the settings of an estimator: {error!r}") from error
 
 
 def estimator_of(weights: Weights, settings: dict[str, Any]) -> BaseClassifier:
@@ -113,7 +113,7 @@ def estimator_of(weights: Weights, settings: dict[str, Any]) -> BaseClassifier:
             estimator = MLPClassifier((weights[0].shape[1],))
         classes, features, input_dtype = np.arange(num_classes), [], "uint8"
     if len(classes) != num_classes:
-        raise ValueError(f"it has {len(classes)} classes, and weights of {num_classes}")
+        raise ValueError(f"it has {len(classes)} classes, but weights for {num_classes}")
     set_fitted(estimator, weights, classes)
     estimator._input_dtype = input_dtype
     if features:

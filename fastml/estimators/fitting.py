@@ -20,14 +20,14 @@ from fastml.options import CheckedOptions, Progress
 from fastml.orders import epoch_order
 from fastml.verdicts import ModelInput, verdicts_of_model
 
-# scikit-learn's: what "adaptive" divides the step size by, and the least step size that it goes on from.
+# As in scikit-learn: "adaptive" divides the step size by the first number while it is above the second.
 ADAPTIVE_DIVISOR, LEAST_ADAPTIVE = 5.0, 1e-6
-# After a fit, the loss of so many examples tells whether raw pixels were the wrong input.
+# After a fit, the loss of this many examples shows whether raw pixels were the wrong input.
 ADVISED_ROWS = 1000
 
 
 class Examples(NamedTuple):
-    """Rows of X, and for all rows of X labels, as indices of the classes, and weights if there are any."""
+    """Some rows of X. The labels, as indices of the classes, and the weights, if any, are those of all rows of X."""
 
     X: RowSource
     labels: NDArray[np.int64]
@@ -42,19 +42,19 @@ class Examples(NamedTuple):
 
 @dataclass
 class State:
-    """What the next fit of an estimator goes on from, beside the weights."""
+    """The state that the next fit of an estimator continues from, beside the weights."""
 
     optimizer: Optimizer
     step_size: float
     epochs: int = 0  # of all fits
-    stalled: int = 0  # the last epochs in a row that brought no improvement
+    stalled: int = 0  # how many of the last epochs in a row were no improvement
 
 
 class Fit:
     """The epochs of one call of `fit` or `partial_fit`.
 
-    The weights of `history` change in place, and `state` with them; the estimator gets the losses, the scores and the
-    numbers of epochs and examples.
+    The weights of `history` and the `state` change in place. The losses, the scores and the numbers of epochs and
+    examples become attributes of the estimator.
     """
 
     def __init__(self, estimator: Any, history: History, train: Examples, valid: Examples | None, random: Any):
@@ -65,7 +65,7 @@ class Fit:
         self.best: dict[str, NDArray[Any]] = {}
 
     def run(self, epochs: int, options: CheckedOptions, tasks: Tasks, progress: Progress | None) -> bool:
-        """Train for a number of epochs; return whether the estimator's settings, or a callback, have ended them."""
+        """Train for a number of epochs; return whether the estimator's settings, or a callback, ended the training."""
         estimator, train, state = self.estimator, self.train, self.state
         order = train.rows
         if estimator.shuffle and order is None:
@@ -147,7 +147,7 @@ class Fit:
         return tasks.end_epoch() or asked or self.is_stalled() or not math.isfinite(loss)
 
     def advise(self) -> None:
-        """Warn if raw pixels are the likely reason why the fit has brought nothing."""
+        """Warn if the model has learned nothing, most likely because of raw pixels."""
         X, labels, _, rows = self.train
         weights, remedy = self.history.weights, "standardize=True, or X divided by {largest}?"
         found = advice.scale_of_raw_pixels(X, weights.scale, weights.shift, remedy=remedy)

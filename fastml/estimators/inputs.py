@@ -1,4 +1,4 @@
-"""What a fit or a prediction is given, as scikit-learn accepts it: X, labels, weights of examples."""
+"""Checks of X, labels and weights of examples; they accept what scikit-learn accepts."""
 
 from collections.abc import Mapping
 from numbers import Real
@@ -19,7 +19,7 @@ SPARSE_FORMATS = ["csr", "csc"]
 
 
 class SparseRows:
-    """The rows of a CSR matrix: some rows of it are a dense array."""
+    """The rows of a CSR matrix, which indexing returns as dense arrays."""
 
     def __init__(self, matrix: Any):
         self.matrix, self.shape, self.dtype = matrix, matrix.shape, matrix.dtype
@@ -45,7 +45,7 @@ def check_X_y(
 ) -> tuple[RowSource, Any]:
     """Return X as the kernels read it, and y as a 1-D array of labels of any kind.
 
-    With reset, the estimator learns the number and the names of its features.
+    With reset, the number and the names of the features of X become attributes of the estimator.
     """
     X, y = validate_data(
         estimator, X, y, accept_sparse=SPARSE_FORMATS, ensure_all_finite=False, multi_output=True, reset=reset
@@ -62,7 +62,7 @@ def check_X_y(
 
 
 def readable(X: Any, name: str) -> RowSource:
-    """Return a finite X as the kernels read it; reject others with scikit-learn's words, and the first such place."""
+    """Return a finite X as the kernels read it; the error for another X has scikit-learn's message and the place."""
     sparse = not isinstance(X, np.ndarray)
     if sparse:
         X = X.tocsr()
@@ -72,7 +72,7 @@ def readable(X: Any, name: str) -> RowSource:
         raise ValueError(f"{error}\n{first_place(X, name)}") from None
     if sparse:
         return SparseRows(X)
-    # `validate_data` checks the kind of the numbers; long doubles are the only ones that the kernels do not read.
+    # Of the dtypes that `validate_data` accepts, long double is the only one that the kernels do not read.
     dense: NDArray[Any] = X.astype(np.float64) if X.dtype.itemsize > 8 else X
     return dense
 
@@ -101,7 +101,7 @@ def check_all_classes(classes: ArrayLike | None, known: NDArray[Any] | None) -> 
 def check_classes(y: NDArray[Any], known: NDArray[Any] | None, all_classes: NDArray[Any] | None) -> NDArray[Any]:
     """Return the sorted classes of a fit: those of y, or of all calls of `partial_fit`.
 
-    A fit that goes on from an earlier one must have the same.
+    A fit that continues an earlier one must have the same classes.
     """
     found = np.unique(y) if all_classes is None else all_classes
     if known is not None and not np.array_equal(found, known):

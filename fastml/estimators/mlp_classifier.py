@@ -17,7 +17,7 @@ class MLPClassifier(BaseClassifier):
     """The network of scikit-learn's `MLPClassifier` with one hidden layer of ReLUs, or none, several times as fast.
 
     Parameters and attributes have scikit-learn's names, defaults and meaning, and the same `random_state` gives the
-    same initial weights, orders and validation sets; so the coefficients are those of scikit-learn but for rounding.
+    same initial weights, orders and validation sets; so the coefficients equal scikit-learn's up to rounding.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class MLPClassifier(BaseClassifier):
     power_t : float
         The exponent of "invscaling".
     max_iter : int
-        The most epochs.
+        The largest number of epochs.
     shuffle : bool
         Whether each epoch has a new random order. Rows of a memory map are shuffled in blocks.
     random_state : int, RandomState or None
@@ -62,7 +62,7 @@ class MLPClassifier(BaseClassifier):
     beta_1, beta_2, epsilon : float
         Parameters of "adam".
     n_iter_no_change : int
-        Training ends after more than so many epochs in a row without an improvement.
+        Training ends after more than this many epochs in a row without an improvement.
     class_weight : dict, "balanced" or None
         Weights of the classes, by label. Not in scikit-learn.
     standardize : bool
@@ -88,10 +88,10 @@ class MLPClassifier(BaseClassifier):
     n_iter_, t_ : int
         Epochs of the last fit; examples seen by all fits.
     n_layers_, n_outputs_, out_activation_ : int, int, str
-        Layers with the input; outputs, 1 for two classes; "softmax", or "logistic" for two classes.
+        Layers, input included; outputs, 1 for two classes; "softmax", or "logistic" for two classes.
     loss_, best_loss_, loss_curve_ : float, float, list of float
-        Mean loss of the examples of an epoch, each with the weights before its step, with the L2 penalty, for which the
-        weights at the beginning and the end of the epoch are averaged.
+        Mean loss of the examples of an epoch, each with the weights before its step; plus the L2 penalty, averaged over
+        the beginning and the end of the epoch.
     validation_scores_, best_validation_score_ : list of float, float
         Accuracies on the validation set with `early_stopping`, else None.
     history_ : fastml.History
@@ -175,11 +175,11 @@ class MLPClassifier(BaseClassifier):
 
     def _check_parameters(self) -> list[int]:
         if self.activation in ("identity", "logistic", "tanh"):
-            raise not_here(f"activation={self.activation!r} is not here, only 'relu'")
+            raise not_here(f"activation={self.activation!r} is not supported, only 'relu'")
         units = self.hidden_layer_sizes
         units = list(units) if isinstance(units, Iterable) else [units]
         if len(units) > 1:
-            raise not_here(f"hidden_layer_sizes={tuple(units)} has {len(units)} layers, and here is at most one")
+            raise not_here(f"hidden_layer_sizes must have at most one layer, got {len(units)}: {tuple(units)}")
         super()._check_parameters()
         if np.any(np.asarray(units) <= 0):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {units}.")

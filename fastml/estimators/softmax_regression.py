@@ -12,7 +12,7 @@ from fastml.estimators import inputs
 from fastml.estimators.base import BaseClassifier
 from fastml.estimators.constraints import CONSTRAINTS
 
-# Logits of so many rows are computed at a time.
+# Logits of this many rows are computed at a time.
 LOGITS_ROWS = 8192
 
 
@@ -26,7 +26,7 @@ class SoftmaxRegression(BaseClassifier):
     solver, alpha, batch_size, learning_rate
         As in `MLPClassifier`.
     learning_rate_init : float
-        The first step size. It is ten times that of `MLPClassifier`, for the loss is convex.
+        The first step size; by default ten times that of `MLPClassifier`, because the loss is convex.
     power_t, max_iter, shuffle, random_state, tol, verbose
         As in `MLPClassifier`.
     warm_start, momentum, nesterovs_momentum, early_stopping, validation_fraction, beta_1, beta_2, epsilon
@@ -137,7 +137,7 @@ class SoftmaxRegression(BaseClassifier):
         Returns
         -------
         ndarray, shape (n_samples, n_classes), or (n_samples,) for two classes
-            Logits; for two classes that of the second, above 0 where it is the more probable class.
+            Logits; for two classes only that of the second class, which is above 0 if this class is the more probable.
         """
         check_is_fitted(self)
         X = inputs.check_X(self, X)

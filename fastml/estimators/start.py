@@ -16,7 +16,7 @@ from fastml.options import CheckedOptions, Options
 from fastml.preparation import mean_and_deviation
 from fastml.weights import Weights
 
-# Weights are float32 where it has all digits of X, else float64.
+# The dtypes of X whose digits all fit into float32, for which the weights are float32. For others they are float64.
 SINGLE_DTYPES = tuple(np.dtype(name) for name in ("bool", "uint8", "int8", "uint16", "int16", "float16", "float32"))
 # The most examples of a mini-batch by default.
 AUTO_BATCH = 200
@@ -25,8 +25,8 @@ AUTO_BATCH = 200
 def set_initial(estimator: Any, units: list[int], X: RowSource, random: Any) -> None:
     """Set the attributes of an estimator that is about to be trained for the first time.
 
-    Network: Glorot and Bengio, *Understanding the difficulty of training deep feedforward neural networks* (2010),
-    equation 16, drawn in scikit-learn's order. Softmax regression starts from zeros.
+    The weights of the network follow Glorot and Bengio, *Understanding the difficulty of training deep feedforward
+    neural networks* (2010), equation 16, drawn in scikit-learn's order. Softmax regression starts from zeros.
     """
     set_untrained(estimator, len(units) + 2)
     estimator._input_dtype = X.dtype.name
@@ -45,7 +45,7 @@ def set_initial(estimator: Any, units: list[int], X: RowSource, random: Any) -> 
 
 
 def set_untrained(estimator: Any, layers: int) -> None:
-    """Set the attributes of an estimator with classes that say what no fit has changed yet."""
+    """Set the attributes of an estimator to their values before the first fit; `classes_` is set already."""
     classes = len(estimator.classes_)
     estimator.n_layers_, estimator.n_outputs_ = layers, 1 if classes == 2 else classes
     estimator.out_activation_ = "logistic" if classes == 2 else "softmax"
@@ -55,7 +55,7 @@ def set_untrained(estimator: Any, layers: int) -> None:
 
 
 def set_monitors(estimator: Any) -> None:
-    """Set what a fit compares its losses, or its validation scores, with, unless an earlier fit has left them."""
+    """Set the best loss, or the best validation score, to the worst value, unless an earlier fit has set one."""
     if estimator.early_stopping and estimator.validation_scores_ is None:
         estimator.validation_scores_, estimator.best_validation_score_ = [], -np.inf
     if not estimator.early_stopping and estimator.best_loss_ is None:

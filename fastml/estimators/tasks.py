@@ -21,7 +21,7 @@ __all__ = ["CallbackSupportMixin", "Tasks", "with_callbacks"]
 class Tasks:
     """The task of a fit, and the task of each of its epochs.
 
-    `fitted` returns the attributes of an estimator that is fitted as far as the last epoch.
+    `fitted` returns the attributes of the estimator as fitted after the last epoch.
     """
 
     fitted: Callable[[], dict[str, Any]]
@@ -32,7 +32,7 @@ class Tasks:
         self.of_epoch: Any = None
 
     def begin_fit(self, epochs: int) -> None:
-        """Tell the callbacks that a fit of at most so many epochs begins."""
+        """Tell the callbacks that a fit of at most a number of epochs begins."""
         estimator = self.estimator
         # Without callbacks, a task for each epoch would only take time.
         if getattr(estimator, "_skl_callbacks", None) or hasattr(estimator, "_parent_callback_ctx"):

@@ -10,7 +10,7 @@ from fastml.kernels.compile import forks
 
 
 def thread_count(n_jobs: int | None) -> int:
-    """Return how many threads `n_jobs` asks for: None for Numba's own number, -1 for all, -2 for all but one."""
+    """Return the number of threads that `n_jobs` means: None is Numba's own number, -1 is all, -2 is all but one."""
     most: int = numba.config.NUMBA_NUM_THREADS
     if n_jobs is None:
         return forks.thread_mask()
@@ -22,7 +22,7 @@ def thread_count(n_jobs: int | None) -> int:
 
 @contextmanager
 def threads(n_jobs: int | None) -> Iterator[None]:
-    """Run a block on as many threads as `n_jobs` asks for."""
+    """Run a block on the number of threads that `n_jobs` means."""
     before, count = forks.thread_mask(), thread_count(n_jobs)
     if count == before:
         yield

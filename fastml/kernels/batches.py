@@ -39,13 +39,13 @@ class Batch(NamedTuple):
 
 @helper
 def after_forward(batch, stop, size):
-    """Return the end of the rows that forward prefetches: the next block of the batch, or half of the next batch's."""
+    """Return the end of the rows that forward prefetches: the next block of the batch, or half of the next batch."""
     return stop + size if stop < batch.stop else stop + size // 2
 
 
 @helper
 def before_backward(batch, stop, size):
-    """Return the first of the rows that backward prefetches: the next block, or what forward left of the next batch."""
+    """Return the first of the rows that backward prefetches: the next block, or the other half of the next batch."""
     return stop if stop < batch.stop else stop + size // 2
 
 
@@ -88,10 +88,10 @@ def judge_blocks(judge, examples, weights, memory, verdicts, number, workers):
 class PackedModel:
     """A model whose weights are packed for its kernels: see `fastml.models.Kernels`.
 
-    A model adds how its weights are packed, its memory, and `bias`: the layer of `pack_bias`, or None.
+    A subclass packs its weights, reserves its memory, and sets `bias`: the layer of `pack_bias`, or None.
     """
 
-    kernels: ClassVar[tuple[Callable, Callable]]  # what one worker does to learn from a slice, and to judge one
+    kernels: ClassVar[tuple[Callable, Callable]]  # for one worker: to learn from a slice, and to judge a slice
     column_multiple = 1
     dtype: np.dtype
     weights: Any

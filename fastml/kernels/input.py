@@ -12,13 +12,13 @@ from fastml.kernels.simd.masks import MASK_BITS, convert, nonzero_mask
 from fastml.kernels.simd.tiles import prefetch
 from fastml.kernels.simd.vectors import as_numbers
 
-# The most rows, and bytes, of a block: what all panels read of X must stay in the second cache. A batch of more than
-# BLOCK rows goes through in blocks of at most BLOCK_OF_MANY.
+# The most rows, and bytes, of a block: all panels read the same rows of X, which must stay in the second cache. A batch
+# of more than BLOCK rows is cut into blocks of at most BLOCK_OF_MANY.
 BLOCK, BLOCK_OF_MANY, BLOCK_BYTES = 128, 96, 1 << 20
 
 
 class Transform(NamedTuple):
-    """What the rows of X become: factor * (X - background) + offset, feature by feature.
+    """The transform of the rows of X: factor * (X - background) + offset, feature by feature.
 
     Tiles read factor * (X - background), which is 0 where X is at its background. The offset, the same for all rows,
     acts like one more row of X: see `layer`.
@@ -31,7 +31,7 @@ class Transform(NamedTuple):
 
 
 class Examples(NamedTuple):
-    """The examples of a slice: rows of X and what they become, labels, and weights."""
+    """The examples of a slice: rows of X and their transform, labels, and weights."""
 
     X: NDArray  # (num_examples, columns): numbers, or the bytes of numbers
     rows: NDArray[np.int64]  # (slice rows,): indices of rows of X
@@ -52,7 +52,7 @@ class Block(NamedTuple):
 
 
 class Ahead(NamedTuple):
-    """What tiles prefetch of X, as bytes, while they compute: `step` bytes at each step, on from `position[0]`."""
+    """The bytes of X that tiles prefetch while they compute: `step` bytes at each step, from `position[0]` on."""
 
     X: NDArray[np.uint8]
     rows: NDArray[np.int64]
@@ -61,7 +61,7 @@ class Ahead(NamedTuple):
 
 
 def block_rows(batch: int, input_dim: int, dtype: DTypeLike) -> int:
-    """Return how many rows of a batch go through together, MASK_BITS times some number; the last may be fewer.
+    """Return the number of rows of a block of a batch, a multiple of MASK_BITS; the last block may have fewer.
 
     For a batch of BLOCK the number divides BLOCK, so that evaluation has the same blocks wherever a slice begins.
     """
@@ -78,7 +78,7 @@ def read(examples, start, stop, packed, identity, masks):
     """Return the block of rows start to stop of the slice, and mark in masks which of its features are not zero.
 
     Rows are read where they lie if nothing must be converted, transformed or padded. Otherwise they are packed:
-    converted to the dtype of packed, transformed, and padded with zeros; identity (0, 1, 2, ...) says where they are.
+    converted to the dtype of packed, transformed, and padded with zeros; identity (0, 1, 2, ...) has their new indices.
     Absent rows, up to whole masks, are marked as zero.
     """
     X, dim, rows = examples.X, examples.input_dim, examples.rows[start:stop]
@@ -130,7 +130,7 @@ def convert_numbers(source, features, transform, packed, i, masks):
 
 @helper
 def ahead_of(examples, first, last, steps, position):
-    """Return what tiles of so many steps together prefetch: rows first to last of the slice."""
+    """Return the bytes that tiles of a number of steps in all prefetch: rows first to last of the slice."""
     X, rows = examples.X, examples.rows[first:last]
     position[0] = 0
     return Ahead(X, rows, padded_size(rows.size * X.shape[1], steps) // max(steps, 1), position)
@@ -138,7 +138,7 @@ def ahead_of(examples, first, last, steps, position):
 
 @helper
 def prefetch_next(ahead, position):
-    """Prefetch the cache line that a position has come to; return the position of the next step.
+    """Prefetch the cache line at a position; return the position of the next step.
 
     Each line is prefetched once: more requests would delay the weights, which come through the same buffers.
     """

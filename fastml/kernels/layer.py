@@ -2,7 +2,7 @@
 
 A layer with few outputs and one with many are packed differently. Panels of outputs hold (inputs, outputs), and tiles
 walk lists of the inputs that are not zero: `forward` and `gradient`. Panels of inputs hold (outputs, inputs), and the
-outputs are rows of a tile: `logits`, `logits_gradient`, and `backward`, which leads back to the inputs.
+outputs are rows of a tile: `logits`, `logits_gradient`, and `backward`, which makes the gradient of the inputs.
 """
 
 from collections.abc import Callable
@@ -40,21 +40,21 @@ from fastml.kernels.simd.vectors import as_rows
 from fastml.kernels.team import Tiles, owns_first
 from fastml.kernels.update import Update, changes_nothing, finish_tile, prefetch_end, without_l2
 
-# How far ahead in a list of features rows of weights are prefetched.
+# Rows of weights are prefetched this many entries of a list of features ahead.
 STEPS_AHEAD = 4
-# The tiles of layers with few outputs: WIDE outputs where there are so many, so that X is loaded half as often. The dot
-# products of so many are of 2 rows at a time, the others of 4; the gradient tile is 2 vectors of inputs wide.
+# The tiles of layers with few outputs. Tiles of WIDE outputs load X half as often, so they are used where there are
+# enough outputs. Their dot products take 2 rows at a time, others 4. The gradient tile is 2 vectors of inputs wide.
 WIDE, VECTORS = 2 * CLASSES, 2
 
 
 # The products whose tiles are as wide as a panel: name, and kernels for 1 unit, 2 units, ...
 PRODUCTS: dict[str, tuple[Callable, ...]] = {}
-# Those of them that change weights.
+# The products in this list that change weights.
 CHANGING = ("gradient",)
 
 
 def for_each_width(make: Callable) -> Callable:
-    """Return a product that calls the kernel that make(width) returns, for the width of a panel, at its address.
+    """Return a product that calls the kernel make(width), for the width of a panel, at the address of the kernel.
 
     The width of a tile is a part of its type, so each width is a kernel of its own, compiled when a layer first has
     panels of that width. Each kernel has a file of its own in the cache: their signatures are all alike. Products that
@@ -79,9 +79,9 @@ def for_each_width(make: Callable) -> Callable:
 
 
 def with_products(layer: Layer, **arguments: tuple) -> Layer:
-    """Return a layer with the addresses of its products, compiled if need be for arguments of such types.
+    """Return a layer with the addresses of its products, compiled if need be for arguments of the given types.
 
-    The products are given by their names, with what follows the layer and the tiles.
+    The products are given by their names, with the arguments that follow the layer and the tiles.
     """
     products, widths = np.zeros((len(PRODUCTS), len(layer.weights)), np.int64), widths_of(layer.offsets)
     layer = layer._replace(products=products)
@@ -95,7 +95,7 @@ def with_products(layer: Layer, **arguments: tuple) -> Layer:
 
 
 def for_sparse_rows(layer: Layer, lists: Lists, memory: NDArray, outputs: NDArray, update: Update | None) -> Layer:
-    """Return a layer with the products `forward` and, for an update, `gradient`, for arguments of such types.
+    """Return a layer with the products `forward` and, for an update, `gradient`, for arguments of these types.
 
     memory (workers, rows, features) is that of the packed rows, outputs (rows, width).
     """
@@ -174,7 +174,7 @@ def gradient(width):
 
 @for_each_width
 def backward(width):
-    """Make the way back through a layer with few outputs."""
+    """Make the gradient of the inputs of a layer with few outputs."""
 
     def backward(layer, tiles, dlogits, num_classes, hidden, dhidden, order):
         """Write dhidden[order] = (dlogits W^T) * (hidden > 0) for some groups of rows of a panel of hidden units."""
@@ -204,7 +204,7 @@ def rows_of_group(block, order, g):
 
 
 class Dots(NamedTuple):
-    """Rows of X, and those that are prefetched meanwhile: every row ahead, or every second."""
+    """Rows of X, and the rows ahead that are prefetched meanwhile: every row, or every second row."""
 
     X: NDArray
     rows: NDArray[np.int64]
@@ -233,7 +233,7 @@ dot_wide_tiles, dot_narrow_tiles = dot_tiles(2, WIDE), dot_tiles(4, CLASSES)
 
 @helper
 def pair(rows, i, every):
-    """Return rows i and i + 1, or row i twice if only every second is wanted; behind the last row it comes again."""
+    """Return rows i and i + 1, or row i twice if `every` is 2; past the end, the last row comes again."""
     return rows[min(i, rows.size - 1)], rows[min((i + 1) // every * every, rows.size - 1)]
 
 
@@ -243,7 +243,7 @@ def logits(W, dots, tiles, features, partial, part):
 
     partial (bands, parts, classes, BAND).
     """
-    # Where sums are as short as a panel, tiles of more rows end sooner.
+    # If the range of features is at most as wide as a panel, tiles of more rows are faster.
     wide = W.shape[0] // WIDE * WIDE if features[1] - features[0] > MOST_VECTORS * lanes_of(W) else 0
     for i in range(tiles.first * ROWS, min(tiles.last * ROWS, dots.rows.size), ROWS):
         band, at = partial[i // BAND, part], i % BAND
@@ -269,7 +269,7 @@ def offset_logits(W, offset, features, out):
 
 
 class Outer(NamedTuple):
-    """How a sum of outer products becomes the gradient of a layer with few outputs: factor * sum + sums^T offset."""
+    """The gradient of a layer with few outputs, made from a sum of outer products: factor * sum + sums^T offset."""
 
     factor: np.floating
     sums: NDArray  # (1, outputs or more): the sums of dlogits over the rows

@@ -13,17 +13,17 @@ from fastml.kernels.panels import ROWS, padded_size
 from fastml.kernels.simd.vectors import exp, lane, load_vector, store_vector
 
 BAND = 16
-# With so many classes the workers share out the bands. With fewer, each makes all dlogits for itself: that takes less
-# time than to fetch them from the cache of another core.
+# From this many classes on, the workers share out the bands. With fewer, each worker makes all dlogits for itself: this
+# takes less time than to fetch them from the cache of another core.
 MANY_CLASSES = 48
 
 
 class Verdicts(NamedTuple):
-    """What a model says of rows."""
+    """The losses, predictions and probabilities of a model on rows."""
 
-    losses: NDArray  # (rows,), or (0,) if no verdicts are wanted
+    losses: NDArray  # (rows,), or (0,) if no verdicts are requested
     predictions: NDArray[np.int64]  # (rows,)
-    probabilities: NDArray  # (rows, classes), or (0, classes) if only the others are wanted
+    probabilities: NDArray  # (rows, classes), or (0, classes) if only the others are requested
 
 
 def empty_verdicts(rows: int, num_classes: int, dtype: DTypeLike, probabilities: bool = False) -> Verdicts:
@@ -35,7 +35,7 @@ def empty_verdicts(rows: int, num_classes: int, dtype: DTypeLike, probabilities:
 
 @helper
 def verdicts_from(verdicts, start):
-    """Return the verdicts on the rows from start on; of none where none are wanted."""
+    """Return the verdicts on the rows from start on; empty verdicts stay empty."""
     return Verdicts(verdicts.losses[start:], verdicts.predictions[start:], verdicts.probabilities[start:])
 
 
@@ -43,7 +43,7 @@ def verdicts_from(verdicts, start):
 def softmax_band(logits, num_classes):
     """Replace the logits of a band by their softmax; return the sums of exp.
 
-    The maximum is subtracted first. It may ignore a NaN; then the sum is NaN, and with it the row, as in NumPy.
+    The maximum is subtracted first. If the maximum ignores a NaN, the sum and the row are NaN anyway, as in NumPy.
     """
     highest = load_vector(BAND, logits, 0)
     for k in range(1, num_classes):
@@ -60,7 +60,7 @@ def softmax_band(logits, num_classes):
 
 @helper
 def in_range(label, num_classes):
-    """Return the label in range: it was checked, but its array may have changed since, and it becomes an address."""
+    """Return the label clipped to the classes: labels become addresses, and may have changed after their check."""
     return min(max(label, 0), num_classes - 1)
 
 
@@ -99,10 +99,10 @@ class Logits(NamedTuple):
 
 
 class Targets(NamedTuple):
-    """What the rows of a block should be."""
+    """The labels of the rows of a block, and their weights."""
 
     labels: NDArray[np.int64]  # (rows,)
-    order: NDArray[np.int64]  # the row of the block that each row of the bands is
+    order: NDArray[np.int64]  # for each row of the bands, its row of the block
     weights: NDArray  # (rows,), or (0,) if all weights are 1
     has_reference: bool  # whether class 0 has no gradient
 
@@ -115,7 +115,7 @@ def targets_of(examples, start, stop, order):
 
 @helper
 def add_parts(logits, bands, num_classes, first, every):
-    """Write the sums of the parts; only each `every`-th band from the first on.
+    """Write the sums of the parts, only for each `every`-th band from the first on.
 
     Other workers wrote the parts, so all bands are fetched before any is used.
     """
@@ -134,7 +134,7 @@ def add_parts(logits, bands, num_classes, first, every):
 
 @helper
 def make_dlogits(logits, targets, num_classes, verdicts, worker):
-    """Write weight * (softmax - onehot) of a block to `logits.sums`, and verdicts if any are wanted.
+    """Write weight * (softmax - onehot) of a block to `logits.sums`, and verdicts unless they are empty.
 
     The dlogits of a reference class are 0, so its weights stay as they are. With `MANY_CLASSES` the sums belong to all
     workers, and each makes its share of the bands. Verdicts are always shared out.

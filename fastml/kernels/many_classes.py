@@ -1,7 +1,7 @@
 """Softmax regression with many classes: a mini-batch as one worker of a team, and the verdicts of the model on a block.
 
 theta is a layer in panels of classes, as W1 of the network is in panels of hidden units, and skips zeros like W1. Each
-worker owns panels of classes. Workers meet when all logits of a block are there, and again when all dlogits are: the
+worker owns panels of classes. Workers meet when all logits of a block are written, and again when all dlogits are. The
 softmax of a row needs all classes, so the workers share out the bands of rows.
 """
 
@@ -29,7 +29,7 @@ class Weights(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """Memory for a block of all workers, or for blocks that are judged: then each worker has its own of all."""
+    """Memory for a block of all workers, or for blocks that are judged: then each worker has its own memory."""
 
     X: NDArray  # (workers, rows, features): the packed rows of a block
     lists: Lists
@@ -139,7 +139,7 @@ class ManyClasses(PackedModel):
         self.input_dim, self.workers, self.dtype = len(arrays.weights), workers, theta.weights.dtype
 
     def reserve(self, batch: int, update: Update | None) -> None:
-        """Reserve memory to learn from batches of up to batch rows by updates of such a type, or to judge."""
+        """Reserve memory for batches of up to batch rows: to learn by updates like `update`, or to judge with None."""
         theta, size, workers = self.weights.theta, input.block_rows(batch, self.input_dim, self.dtype), self.workers
         (count, _, width), learn = theta.weights.shape, update is not None
         owners, classes = 1 if learn else workers, int(theta.offsets[-1]) * panels.lanes(self.dtype) // UNITS

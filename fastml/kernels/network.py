@@ -1,8 +1,8 @@
 """The two-layer ReLU network: one mini-batch as one worker of a team, and the verdicts of the model on a block.
 
-Each worker owns panels of hidden units: their columns of W1, their rows of W2. What all workers need of a batch (its
-rows, patterns and dlogits) each makes for itself, because a cache line that another core wrote comes slowly. Workers
-meet once all parts of the logits are there, and again only where a panel has several owners.
+Each worker owns panels of hidden units: their columns of W1, their rows of W2. All workers need the rows, patterns and
+dlogits of a batch. Each worker makes its own, because reading a cache line that another core wrote is slow. Workers
+meet once all parts of the logits are written, and again only where a panel has several owners.
 """
 
 from typing import NamedTuple
@@ -31,7 +31,7 @@ class Layers(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """Memory for the batches of a slice, or for the blocks that are judged: then each worker has its own of all."""
+    """Memory for the batches of a slice, or for the blocks that are judged: then each worker has its own memory."""
 
     X: NDArray  # (workers, rows of a block, features): the packed rows of a block
     lists: Lists
@@ -79,7 +79,7 @@ def step(batch, layers, memory, verdicts, worker):
     for start in range(batch.start, batch.stop, size):
         at, stop = start - batch.start, min(start + size, batch.stop)
         lists, bands = pattern.own_lists(memory.lists, worker, at // size), dlogits[at // BAND :]
-        if batch.stop - batch.start > size:  # else the only block is still packed; all are marked
+        if batch.stop - batch.start > size:  # else the only block is still packed; all blocks are marked already
             block = input.read(batch.examples, start, stop, memory.X[me], memory.identity, lists.masks[:0])
         steps = pattern.list_rows(stop - start, groups, lists, at == 0) * count // worker.count
         soon = before_backward(batch, stop, size)
@@ -152,7 +152,7 @@ class Network(PackedModel):
         self.input_dim, self.workers, self.dtype = len(first.weights), workers, packed[0].weights.dtype
 
     def reserve(self, batch: int, update: Update | None) -> None:
-        """Reserve memory to learn from batches of up to batch rows by updates of such a type, or to judge."""
+        """Reserve memory for batches of up to batch rows: to learn by updates like `update`, or to judge with None."""
         first, last, _, num_classes = self.weights
         (count, classes, width), workers, learn = last.weights.shape, self.workers, update is not None
         size = input.block_rows(batch, self.input_dim, self.dtype)

@@ -74,7 +74,8 @@ def aligned_zeros(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray:
 def panel_offsets(columns: int, dtype: DTypeLike) -> NDArray[np.int64]:
     """Return the unit at which each panel of a matrix begins, and at the end the number of units.
 
-    Panels are as equal as whole units allow. Several panels are an even number, so that two workers own whole ones.
+    Panels are as equal as whole units allow. If there are several, their number is even, so that each of two workers
+    owns whole panels.
     """
     units = padded(columns, lanes(dtype) // UNITS) // (lanes(dtype) // UNITS)
     panels = padded(units, MOST_VECTORS * UNITS) // (MOST_VECTORS * UNITS)
@@ -111,7 +112,7 @@ def pack_wide(arrays: Arrays, multiple: int) -> Layer:
 
 
 def pack_bias(arrays: Arrays, workers: int) -> Layer:
-    """Return the bias of a layer with few outputs as a layer of its own, (workers, 1, outputs): each has a copy."""
+    """Return the bias of a layer with few outputs as a layer, (workers, 1, outputs): each worker has a copy."""
     width = padded(padded(arrays.weights.shape[1], CLASSES), 2 * CACHE_LINE // arrays.weights.itemsize)
     layer = empty_layer((workers, 1, width), arrays, np.zeros(0, np.int64))
     for b, packed in bias_copies(layer, arrays):
@@ -121,7 +122,7 @@ def pack_bias(arrays: Arrays, workers: int) -> Layer:
 
 
 def share_bias(layer: Layer) -> None:
-    """Give all workers the first worker's copy of a bias: a worker that had no part in a slice has an older one."""
+    """Copy the first worker's bias to all workers: a worker that had no part in a slice has an older bias."""
     for array in (layer.weights, *layer.states):
         array[1:] = array[0]
 
@@ -160,16 +161,16 @@ def bias_copies(layer: Layer, arrays: Arrays) -> Copies:
 
 
 def write_back(pairs: Iterable[tuple[NDArray, NDArray]]) -> None:
-    """Copy the second array of each pair to the first. All of it is one call for Python: no signal handler runs inside.
+    """Copy the second array of each pair to the first, without a signal handler running in between.
 
-    Python runs handlers between two bytecodes of the main thread, and here there is only one.
+    Python runs handlers between two bytecodes of the main thread, and all copies are made in one bytecode.
     """
     targets, sources = zip(*pairs, strict=True)
     deque(map(operator.setitem, targets, itertools.repeat(...), sources), maxlen=0)
 
 
 def with_gradient(layer: Layer, needed: bool) -> Layer:
-    """Return a layer with memory for its gradient, or with none if the gradient never leaves the registers."""
+    """Return a layer with memory for its gradient, or without it if the gradient never leaves the registers."""
     weights = layer.weights
     return layer._replace(gradient=aligned_zeros(weights.shape, weights.dtype) if needed else weights[:0])
 

@@ -17,9 +17,9 @@ from fastml.kernels.simd.masks import MASK_BITS, append_indices, meeting_mask, n
 
 
 class Lists(NamedTuple):
-    """The patterns of the blocks of a batch, as one worker sees them. Each array has a first axis of workers.
+    """The patterns of the blocks of a batch. The first axis of each array is the worker: each worker makes its own.
 
-    The lists have room for MASK_BITS more than they can hold, because `append_indices` always writes so many.
+    The lists have room for MASK_BITS more numbers than they can hold, because `append_indices` always writes that many.
     """
 
     order: NDArray[np.int64]  # (workers, blocks, rows): the rows of a block as groups take them, similar ones together
@@ -35,7 +35,8 @@ class Lists(NamedTuple):
 def row_stride(input_dim: int, dtype: DTypeLike) -> int:
     """Return the features of a packed row, padded to whole masks.
 
-    Rows a multiple of 1024 bytes apart get one more mask: the first cache would keep only few rows of a column.
+    If rows were a multiple of 1024 bytes apart, the first cache would keep only few rows of a column; so such rows get
+    one more mask.
     """
     features = whole_masks(input_dim)
     return features + MASK_BITS * (features * np.dtype(dtype).itemsize % 1024 == 0)
@@ -80,7 +81,7 @@ def own_lists(lists, worker, block):
 
 @helper
 def groups_of(rows):
-    """Return how many groups a number of rows are."""
+    """Return the number of groups of a number of rows."""
     return (rows + ROWS - 1) // ROWS
 
 
@@ -112,12 +113,12 @@ def sort_rows(labels, masks, keys, order):
 def list_features(labels, lists):
     """Sort the rows of a block, cut them into groups, and list the features of each.
 
-    Return how many features the groups list together.
+    Return the total number of listed features.
     """
     groups, total = groups_of(labels.size), 0
     sort_rows(labels, lists.masks, lists.keys, lists.order)
     for i in range(labels.size, groups * ROWS):
-        # The last row fills the last group: the same result is then written twice.
+        # The last row comes again to fill the last group: its result is then written twice.
         lists.order[i] = lists.order[labels.size - 1]
     for g in range(groups):
         group = to_fixed_tuple(lists.order[g * ROWS :], ROWS)
@@ -134,7 +135,7 @@ def list_features(labels, lists):
 
 @helper
 def list_rows(count, groups, lists, is_first):
-    """List the rows, of a block of count rows, of each group of features; return how many they list together.
+    """List the rows of each group of features, in a block of count rows; return the total number of listed rows.
 
     The counts of the first block of a batch become the shares: a tile keeps its owner for the whole batch.
     """

@@ -2,7 +2,7 @@
 
 Panels of few classes would be mostly padding. So features lie along the vectors, classes are rows of a tile, and X is
 read where it lies. The features are cut into parts; each worker owns some parts of theta. Workers meet once a block,
-when all parts of the logits are there.
+when all parts of the logits are written.
 """
 
 from typing import NamedTuple
@@ -110,7 +110,7 @@ def step(source, batch, weights, memory, verdicts, worker):
         now = update.of_block(batch.update, start == batch.start, stop == batch.stop)
         if has_start:
             loss.sum_rows(dlogits, rows.size, weights.num_classes, sums)
-        # Logits have the factor, not X: so the gradient has the factor as well.
+        # The factor multiplies the products, not X, so the gradient takes the factor as well.
         layer.logits_gradient(theta, 0, dots, dlogits, Outer(factor, sums, offset), features, now)
         if bias.has_bias:
             update.finish_bias(sums, bias, me, now)
@@ -206,7 +206,7 @@ class SoftmaxRegression(PackedModel):
         self.copies = panels.panel_copies(theta, arrays.transposed()) + panels.bias_copies(self.bias, arrays)
 
     def as_read(self, X: NDArray) -> NDArray:
-        """Return X as the kernels read it: as it is, or its bytes if they pack it."""
+        """Return X as the kernels read it: unchanged, or its bytes if the kernels pack rows."""
         return X.view(np.uint8) if self.packs else X
 
     def reserve(self, batch: int, update: Update | None) -> None:

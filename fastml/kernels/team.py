@@ -1,7 +1,7 @@
 """A team: the workers of a slice are the threads of one parallel region. They meet at barriers inside the region.
 
-A barrier by counters in shared memory takes 0.3 us, a new parallel region up to 180 us. A threading layer may start
-fewer threads than requested, and a barrier would then wait for ever. So before any work all workers must be present.
+A barrier by counters in shared memory takes far less time than a new parallel region. A threading layer may start fewer
+threads than requested, and a barrier would then wait for ever. So before any work all workers must be present.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ from fastml.kernels.simd.clock import address_of_clock, milliseconds
 POLLS = 500
 # How long the present workers wait for missing ones. A yield may take a few milliseconds where other threads compute.
 PATIENCE_MILLISECONDS = 40
-# In the place of the number of workers present, once some were missing.
+# The value of the counter of present workers after some workers were missing.
 MISSING = -1
 # The cost of the beginning and end of a tile, in steps of its loop: a mispredicted branch, a load and a store.
 TILE_OVERHEAD = 6
@@ -82,7 +82,7 @@ def run_team(work: Callable, team: Team, workers: int, arguments: tuple) -> None
 
 @helper
 def wait(team, polls):
-    """Wait for a moment after a number of polls; return the number of polls after the next."""
+    """Wait for a moment after a number of polls; return the number with the next poll."""
     if polls < POLLS:
         pause()
     else:
@@ -92,7 +92,7 @@ def wait(team, polls):
 
 @helper
 def assemble(worker):
-    """Return whether all workers are present. All workers get the same answer; if it is no, none may work."""
+    """Return whether all workers are present. All workers get the same answer; if the answer is no, none may work."""
     counters, clock = worker.team.counters, worker.team.clock_address
     present, polls, began = counters.shape[0] - 2, 0, 0
     count = read_counter(counters, present)

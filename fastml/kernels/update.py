@@ -60,7 +60,7 @@ Rule = Sgd | Momentum | AdamW
 
 
 class Update(NamedTuple):
-    """What becomes of the gradient of a block: the rule, and where the block stands in its batch."""
+    """How the gradient of a block changes the weights: the rule, and the place of the block in its batch."""
 
     rule: Rule
     turn: int  # the row of the rule's table
@@ -98,7 +98,7 @@ def prefetch_end(layer, p, i, j, update):
 
 @inlined
 def finish_tile(tile, layer, p, i, j, update):
-    """End the gradient of a tile at row i and column j of panel p: change the weights, or keep it for later blocks."""
+    """End the gradient of a tile at row i and column j of panel p: change the weights, or store it for later blocks."""
     if not update.is_first:
         tile = add_stored(tile, layer.gradient[p], i, j)
     if update.is_last:

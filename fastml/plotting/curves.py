@@ -18,7 +18,7 @@ CURVES = (
 
 
 def plot_history(history: History, axes: tuple[Axes, Axes] | None = None, title: str | None = None) -> NDArray[Any]:
-    """Draw the learning curves of a training run: loss and error after each epoch, on the sets that there are.
+    """Draw the learning curves of a training run: loss and error after each epoch, on each set of the run.
 
     Parameters
     ----------

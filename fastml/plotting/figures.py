@@ -49,7 +49,8 @@ def save_picture(axes: Axes | NDArray[Any], path: str | os.PathLike[str]) -> Non
 def new_axes(inches: tuple[float, float], columns: int = 1, layout: str | None = "constrained") -> NDArray[Any]:
     """Return the axes of a new figure, in a row.
 
-    Pyplot manages the figure where it is in use, so that notebooks show the figure; elsewhere pyplot is not imported.
+    Pyplot manages the figure in a notebook, which then shows the figure, and in a program that uses pyplot. Elsewhere
+    pyplot is not imported.
     """
     settings: dict[str, Any] = {"figsize": inches, "dpi": PIXELS_PER_INCH, "layout": layout}
     if "matplotlib.pyplot" in sys.modules or "ipykernel" in sys.modules:

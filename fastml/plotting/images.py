@@ -21,7 +21,7 @@ def plot_weights(W: ArrayLike, shape: tuple[int, int], axes: Axes | None = None,
     axes : matplotlib.axes.Axes, optional
         Where to draw.
     most : int
-        At least 1. Of more outputs, those with the largest norms are drawn, the largest first.
+        At least 1. If there are more outputs, those with the largest norms are drawn, the largest first.
 
     Returns
     -------

@@ -68,7 +68,7 @@ def plot_mistakes(
     axes: Axes | None = None,
     most: int = 40,
 ) -> Axes:
-    r"""Draw the mistaken examples with the least probable true classes; each with both classes and probabilities.
+    r"""Draw the mistaken examples whose true classes are the least probable, with both classes and probabilities.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def plot_mistakes(
 
 
 def plot_calibration(y: ArrayLike, probabilities: ArrayLike, axes: Axes | None = None, bins: int = 10) -> Axes:
-    """Draw how often the predicted class is right, by its probability: on the diagonal where they agree.
+    """Draw how often the predicted class is right, by its probability; on the diagonal, both are equal.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def plot_calibration(y: ArrayLike, probabilities: ArrayLike, axes: Axes | None =
     Returns
     -------
     matplotlib.axes.Axes
-        Titled with the expected calibration error: the mean distance of points and diagonal, over the examples.
+        The title is the expected calibration error: the mean distance of points and diagonal, over the examples.
 
     Raises
     ------

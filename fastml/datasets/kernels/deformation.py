@@ -231,7 +231,7 @@ def own_scratch(scratch, worker):
 def deform_images(images, numbers, seed, limits, down, across, scratch, out):
     """Write image number numbers[i], deformed from images[numbers[i] % len(images)], to out[i], for all i.
 
-    There are as many workers as scratch has memory for.
+    The number of workers is the length of the first axis of scratch.
     """
     workers = scratch.points.shape[0]
     if workers == 1:

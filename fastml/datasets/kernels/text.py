@@ -14,10 +14,10 @@ NO_COLUMN = -1
 TAB, NEWLINE, RETURN, SPACE = (ord(character) for character in "\t\n\r ")
 ZERO, NINE, COLON, COMMA, POINT, SMALL_E, LARGE_E = (ord(character) for character in "09:,.eE")
 PLUS, MINUS, QUOTE, HASH = (ord(character) for character in '+-"#')
-# The digits of a number beyond these change nothing: every integer of so many digits fits into int64, and the exponent
+# The digits of a number beyond these change nothing: any integer of this many digits fits into int64, and the exponent
 # of a float64 is smaller.
 MOST_DIGITS, MOST_EXPONENT = 17, 400
-WHOLE = 1e-9  # a number is whole if it is so near to an integer: 25500e-2 may be rounded
+WHOLE = 1e-9  # a number is whole if it is this near to an integer: 25500e-2 may be rounded
 
 
 @helper

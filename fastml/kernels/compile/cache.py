@@ -64,7 +64,7 @@ class KernelCache(FunctionCache):
         return found
 
     def save_overload(self, sig, data):
-        """Save the compiled overload if the disk takes it."""
+        """Save the compiled overload if the disk has room and can be written."""
         try:
             super().save_overload(sig, data)
         except Exception:

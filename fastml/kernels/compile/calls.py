@@ -19,7 +19,7 @@ from fastml.kernels.compile.options import kernel, parallel_kernel
 from fastml.threads import apart
 
 addresses: dict[tuple, int] = {}
-# What may be called at an address: machine code that receives other types than it was compiled for may do anything.
+# The signatures that may be called at an address: machine code that is called with other types may do anything.
 compiled_signatures: set[tuple] = set()
 
 POINTER = ir.IntType(64)
@@ -36,7 +36,7 @@ def run(work: Callable, workers: int, arguments: tuple) -> None:
 
 
 def address_of(function: Callable, arguments: tuple) -> int:
-    """Return the address of a kernel's machine code for arguments of such types, compiled now if need be."""
+    """Return the address of a kernel's machine code for arguments of these types, compiled now if need be."""
     key = function, compute_fingerprint(arguments)
     if key not in addresses:
         signature = tuple(numba.typeof(argument) for argument in arguments)
@@ -64,7 +64,7 @@ def call_pointer(context, builder, address, signature, values):
 
 
 def compiled_signature(arguments):
-    """Return the signature that a function at an address was compiled for; refuse one that no function was."""
+    """Return the signature of a function at an address; reject a signature that no function was compiled for."""
     signature = tuple(types.unliteral(argument) for argument in arguments)
     if signature not in compiled_signatures:
         raise numba.TypingError(f"no kernel was compiled to be called with {signature}")

@@ -17,7 +17,7 @@ from fastml.threads import apart, is_waiting
 with contextlib.suppress(ImportError):
     import multiprocessing.synchronize  # noqa: F401
 
-# Held while a kernel runs, and while what it needs is compiled. The workqueue layer aborts the process when two Python
+# Held while a kernel runs, and while its code is compiled. The workqueue layer aborts the process when two Python
 # threads enter it at once; on other layers two kernels at once only compete for the same cores. The lock is reentrant:
 # the handler of a signal that arrives during a kernel runs in the thread that holds the lock, and may call kernels.
 parallel_lock = threading.RLock()
@@ -90,7 +90,7 @@ def start_threads() -> None:
 
 
 def importable(name: str) -> bool:
-    """Return whether a module can be imported. A threading layer cannot where the library of the layer is missing."""
+    """Return whether a module can be imported. A threading layer cannot be imported if its library is missing."""
     try:
         importlib.import_module(name)
     except ImportError:

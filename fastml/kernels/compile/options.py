@@ -24,7 +24,7 @@ OPTIONS = {
 
 
 class NotCompiled:
-    """Stands for a function that Numba was told not to compile. In Python the parts of a kernel have no meaning."""
+    """A function that Numba does not compile: NUMBA_DISABLE_JIT is set. In Python, parts of kernels mean nothing."""
 
     def __init__(self, py_func: Callable):
         self.py_func = py_func
@@ -51,7 +51,7 @@ def helper(py_func: Callable) -> Callable:
 
 
 def inlined(py_func: Callable) -> Callable:
-    """Compile a part of a kernel together with the kernel, as if it stood there.
+    """Compile a part of a kernel together with the kernel, as if the part were written there.
 
     LLVM optimizes a `helper` on its own first, and again in each function around it. For large helpers that takes long.
     """

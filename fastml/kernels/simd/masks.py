@@ -12,7 +12,7 @@ MASK_BITS = 16
 
 @intrinsic
 def nonzero_mask(typingctx, X, i, j):
-    """Return a bit for each of X[i, j : j + MASK_BITS]: 1 where the number is not zero, as a NaN is not."""
+    """Return a bit for each of X[i, j : j + MASK_BITS]: 1 where the number is not zero. A NaN is not zero."""
 
     def codegen(context, builder, sig, args):
         stored = ir.VectorType(context.get_data_type(X.dtype), MASK_BITS)
@@ -46,7 +46,7 @@ def convert(typingctx, source, j, factor, background, X, i):
 
 @intrinsic
 def meeting_mask(typingctx, masks, c, i, bits):
-    """Return a bit for each of masks[c, i : i + MASK_BITS]: 1 where it shares a bit with bits."""
+    """Return a bit for each of masks[c, i : i + MASK_BITS]: 1 where the mask shares a bit with bits."""
 
     def codegen(context, builder, sig, args):
         masks_, c_, i_, bits_ = args

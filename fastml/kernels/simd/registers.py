@@ -48,7 +48,7 @@ class Vector(types.Type):
 
 
 class Tile(types.Type):
-    """rows x vectors registers of a float dtype; of the last vector of each row `tail` lanes may be used alone."""
+    """rows x vectors registers of a float dtype; of the last vector of each row, only `tail` lanes are used."""
 
     def __init__(self, dtype, rows, vectors, tail=None):
         self.vector = Vector(dtype)
@@ -151,5 +151,5 @@ def row_type(i):
 
 
 def row_of(builder, index_type, index, r):
-    """Return row r of those that an index of rows means."""
+    """Return row r of an index of rows."""
     return builder.extract_value(index, r) if isinstance(index_type, types.UniTuple) else offset(builder, index, r)

@@ -195,7 +195,7 @@ add_outer_rows, add_outer_columns = outer(columns=False), outer(columns=True)
 
 @intrinsic
 def add_dot(typingctx, tile, A, i, B, k, j):
-    """tile[r, c] += A[i + r, j:] * B[k + c, j:], or A[i[r], j:] if i is a tuple: dot products that `sum_tile` ends."""
+    """tile[r, c] += A[i + r, j:] * B[k + c, j:], or A[i[r], j:] if i is a tuple; `sum_tile` then sums the lanes."""
 
     def codegen(context, builder, sig, args):
         value, A_, i_, B_, k_, j_ = args
