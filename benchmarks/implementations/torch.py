@@ -82,7 +82,12 @@ class Compiled(Autograd):
     """Autograd, with the loss and its gradients compiled by torch.compile, which needs a C++ compiler."""
 
     name = "PyTorch, compiled"
-    sum_of_losses = staticmethod(torch.compile(Autograd.sum_of_losses, dynamic=False))
+
+    def __init__(self, X, y, start, lr, batch):
+        super().__init__(X, y, start, lr, batch)
+        # After 8 shapes of one function, torch.compile would run further ones uncompiled.
+        torch.compiler.reset()
+        self.sum_of_losses = torch.compile(Autograd.sum_of_losses, dynamic=False)
 
 
 # torch.compile generates C++.
