@@ -280,7 +280,7 @@ def test_a_second_one_at_the_end_of_the_first(tmp_path, whole, monkeypatch):
     ("arguments", "match"),
     [
         ({"count": 0}, "count must be at least 1"),
-        ({"count": 2**32}, "count must be at most 4294967295, as IDX"),
+        ({"count": 2**32}, "count must be at most 4294967295, the largest dimension of IDX"),
         ({"count": 1, "seed": -1}, "seed must be at least 0"),
         ({"count": 9, "shards": 0}, "shards must be at least 1"),
         ({"count": 9, "shards": 10}, "shards must be at most 9"),

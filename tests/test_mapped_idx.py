@@ -95,7 +95,7 @@ def test_compressed_file_is_unpacked_beside_itself_once(tmp_path, suffix):
 
 @every_compressed_name
 def test_compressed_file_of_another_name_is_not_unpacked(tmp_path, name):
-    refuse(tmp_path / "array", COMPRESS[name](SMALL), r"compressed file, .* must end in \.gz or \.xz", open_idx)
+    refuse(tmp_path / "array", COMPRESS[name](SMALL), r"compressed file; .* must end in \.gz or \.xz", open_idx)
     assert [path.name for path in tmp_path.iterdir()] == ["array"]
 
 
