@@ -33,7 +33,7 @@ def sgd(W, G, lr, t):
 def nesterov(W, G, lr, t, v):
     """Return changed weights and velocities."""
     v = 0.9 * v - lr * G
-    return [W + 0.9 * v - lr * G, v]
+    return [W + (0.9 * v - lr * G), v]
 
 
 def adamw(W, G, lr, t, p, q):
