@@ -30,11 +30,11 @@ ROUNDS = 15
 HIDDEN, THREADS = [100, 400, 2000], [1, 2, 4, 8, 16]
 
 
-def least(run: Callable[[], object], rounds: int = ROUNDS) -> float:
-    """Return the least seconds of a call; the first call does not count."""
+def least(run: Callable[[], object]) -> float:
+    """Return the least seconds of a call; the first call does not count. A core that was idle needs some calls."""
     run()
     seconds = []
-    for _ in range(rounds):
+    for _ in range(ROUNDS):
         began = time.perf_counter()
         run()
         seconds.append(time.perf_counter() - began)
@@ -65,7 +65,7 @@ def measured(hidden_dim: int, threads: int, available: int) -> str:
     if threads > available:
         return ""
     numba.set_num_threads(threads)
-    microseconds = least(problems.epoch(hidden_dim), rounds=5) / (len(problems.mnist()[1]) // BATCH) * 1e6
+    microseconds = least(problems.epoch(hidden_dim)) / (len(problems.mnist()[1]) // BATCH) * 1e6
     numba.set_num_threads(available)
     return f"{microseconds:.0f}"
 
