@@ -1,5 +1,9 @@
 """Epochs, the work that users wait for, most of MNIST's 60,000 images; 0 hidden units mean softmax regression."""
 
+import functools
+
+import numpy as np
+
 from . import problems
 
 # An epoch takes 10 to 500 ms, so each is timed alone. asv takes the median of ten, five in each of two processes. After
@@ -61,6 +65,20 @@ class Densities:
         self.run = problems.epoch(hidden, density=density)
 
     def time_epoch(self, *case):
+        self.run()
+
+
+class Shuffled:
+    """An epoch of the network with the rows in order, and in random order."""
+
+    params = ([100, 400], ["in order", "random"])
+    param_names = ("hidden", "order")
+
+    def setup(self, hidden, order):
+        rows = np.random.default_rng(0).permutation(len(problems.mnist()[1])) if order == "random" else None
+        self.run = functools.partial(problems.epoch(hidden), order=rows)
+
+    def time_epoch(self, hidden, order):
         self.run()
 
 
