@@ -13,7 +13,7 @@ the number of workers does not divide that of the panels; and a clock that falls
 """
 
 import argparse
-import time
+import timeit
 from collections.abc import Callable
 from functools import partial
 
@@ -24,6 +24,9 @@ from suites.barriers import BARRIERS, Team
 from suites.kernels import REPEATS, repeating
 from suites.steps import BATCH, network_batch
 
+from fastml.kernels.panels import ROWS
+from fastml.roofline import fma_peak
+
 OWN = ("mark", "list_features", "make_dlogits", "list_rows")
 SHARED = ("forward", "logits", "backward", "logits_gradient", "gradient")
 ROUNDS = 15
@@ -33,18 +36,16 @@ HIDDEN, THREADS = [100, 400, 2000], [1, 2, 4, 8, 16]
 def least(run: Callable[[], object]) -> float:
     """Return the least seconds of a call; the first call does not count. A core that was idle needs some calls."""
     run()
-    seconds = []
-    for _ in range(ROUNDS):
-        began = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - began)
-    return min(seconds)
+    return min(timeit.repeat(run, number=1, repeat=ROUNDS))
 
 
-def steps_of(hidden_dim: int) -> dict[str, float]:
-    """Return the microseconds of each step of a batch."""
+def steps_of(hidden_dim: int) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the microseconds of each step of a batch, and the GFLOP/s of the two products on what is listed."""
     arguments = network_batch(hidden_dim)
-    return {name: least(partial(repeating(name), *arguments)) / REPEATS * 1e6 for name in (*OWN, *SHARED)}
+    steps = {name: least(partial(repeating(name), *arguments)) / REPEATS * 1e6 for name in (*OWN, *SHARED)}
+    lists = arguments[-1].lists
+    listed = {"forward": lists.feature_counts[0].sum(), "gradient": lists.row_counts[0].sum()}
+    return steps, {name: 2 * ROWS * count * hidden_dim / steps[name] / 1e3 for name, count in listed.items()}
 
 
 def barrier() -> float:
@@ -78,9 +79,13 @@ def main() -> None:
     arguments = parser.parse_args()
     available = limit_threads(None)
     print(markdown_list(facts_of_run()))
-    steps = {hidden_dim: steps_of(hidden_dim) for hidden_dim in arguments.hidden}
+    peak, steps, rates = fma_peak("float32", 1), {}, {}
+    for hidden_dim in arguments.hidden:
+        steps[hidden_dim], rates[hidden_dim] = steps_of(hidden_dim)
     header = ["step", *(f"{hidden_dim} hidden units, us" for hidden_dim in steps)]
     rows = [[name, *(f"{steps[each][name]:.1f}" for each in steps)] for name in (*OWN, *SHARED)]
+    for name in ("forward", "gradient"):
+        rows.append([f"{name}, of the FMA peak", *(f"{rates[each][name] / peak:.2f}" for each in steps)])
     print("\n" + markdown_table(header, rows))
 
     meeting = barrier()
