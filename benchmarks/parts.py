@@ -24,7 +24,7 @@ from suites.barriers import BARRIERS, Team
 from suites.kernels import REPEATS, repeating
 from suites.steps import BATCH, network_batch
 
-from fastml.kernels.panels import ROWS
+from fastml.kernels.panels import PAIR
 from fastml.roofline import fma_peak
 
 OWN = ("mark", "list_features", "make_dlogits", "list_rows")
@@ -44,8 +44,8 @@ def steps_of(hidden_dim: int) -> tuple[dict[str, float], dict[str, float]]:
     arguments = network_batch(hidden_dim)
     steps = {name: least(partial(repeating(name), *arguments)) / REPEATS * 1e6 for name in (*OWN, *SHARED)}
     lists = arguments[-1].lists
-    listed = {"forward": lists.feature_counts[0].sum(), "gradient": lists.row_counts[0].sum()}
-    return steps, {name: 2 * ROWS * count * hidden_dim / steps[name] / 1e3 for name, count in listed.items()}
+    work = {"forward": lists.feature_work[0].sum(), "gradient": lists.row_work[0].sum()}
+    return steps, {name: 2 * PAIR * times * hidden_dim / steps[name] / 1e3 for name, times in work.items()}
 
 
 def barrier() -> float:

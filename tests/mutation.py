@@ -73,6 +73,7 @@ TESTS = {
     "kernels/loss.py": [REGRESSION, NETWORK, SHARED],
     "kernels/update.py": [OPTIONS, NETWORK, REGRESSION, SHARED],
     "kernels/simd/change.py": [["tests/test_simd.py"], OPTIONS],
+    "kernels/products.py": [["tests/test_calls.py"], NETWORK, SHARED],
     "kernels/layer.py": [NETWORK, REGRESSION, SHARED],
     "kernels/batches.py": [BOTH, SHARED],
     "kernels/network.py": [NETWORK, SHARED],

@@ -22,9 +22,10 @@ import numpy as np
 
 import fastml
 from fastml import slices
-from fastml.kernels import layer, many_classes, network, panels, softmax_regression
+from fastml.kernels import many_classes, network, panels, softmax_regression
 from fastml.kernels.compile import calls, forks
 from fastml.kernels.loss import MANY_CLASSES, judge_logits
+from fastml.kernels.products import PRODUCTS
 from fastml.kernels.simd.tiles import UNITS
 from tests import bits, reference, signals
 from tests.problems import EPOCHS, LAYOUTS, X_DTYPES, assert_as_accurate_as_numpy, make_problem
@@ -43,12 +44,12 @@ KERNELS = (
     softmax_regression.judge_packed_rows,
     judge_logits,
     calls.run_workers,
-    *(kernel for kernels in layer.PRODUCTS.values() for kernel in kernels),
+    *(kernel for kernels in PRODUCTS.values() for kernel in kernels),
 )
 # For weights of each of 2 dtypes: the steps and the verdicts of 3 models, of which the one with few classes reads bytes
 # and numbers of its own dtype in place and packs the others, each once more in the caller of them all, which does not
 # tell bytes that are packed from others; the verdicts on logits; and for each width the products.
-MOST_SIGNATURES = 2 * (2 * (1 + 1 + 4) + 2 * (1 + 1 + 3) + 1 + len(WIDTHS) * len(layer.PRODUCTS))
+MOST_SIGNATURES = 2 * (2 * (1 + 1 + 4) + 2 * (1 + 1 + 3) + 1 + len(WIDTHS) * len(PRODUCTS))
 # In units of the last place. What two orders of a sum differ by is amplified from batch to batch; a term that is
 # missing, or one too many, is thousands of times larger.
 SLACK = 1000

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fastml.kernels import layer
 from fastml.kernels.compile import calls
 from fastml.kernels.compile.forks import parallel_lock
 from fastml.kernels.compile.options import worker_kernel
 from fastml.kernels.network import Network
 from fastml.kernels.panels import MOST_VECTORS, Arrays
+from fastml.kernels.products import PRODUCTS
 from fastml.kernels.simd.tiles import UNITS
 from fastml.kernels.update import Sgd, Update
 from tests.compiled import compiled
@@ -79,7 +79,7 @@ def test_products_are_compiled_for_the_widths_that_panels_have():
     first = Network(tuple(Arrays(W, None) for W in weights), 1)
     first.reserve(10, Update(Sgd(np.zeros((1, 1), np.float32)), 0, (), True, True))
     products, offsets = first.weights.first.products, first.weights.first.offsets
-    used = [number for number, name in enumerate(layer.PRODUCTS) if name in ("forward", "gradient")]
+    used = [number for number, name in enumerate(PRODUCTS) if name in ("forward", "gradient")]
     assert products[used].all()
     for p, q in itertools.product(range(len(offsets) - 1), repeat=2):
         same = np.diff(offsets)[p] == np.diff(offsets)[q]
@@ -88,6 +88,6 @@ def test_products_are_compiled_for_the_widths_that_panels_have():
 
 def test_each_kernel_of_a_product_has_a_file_of_its_own():
     # They have one signature: from a file of several, one would be taken for the other.
-    names = [kernel.py_func.__qualname__ for kernels in layer.PRODUCTS.values() for kernel in kernels]
+    names = [kernel.py_func.__qualname__ for kernels in PRODUCTS.values() for kernel in kernels]
     assert len(set(names)) == len(names)
-    assert {len(kernels) for kernels in layer.PRODUCTS.values()} == {MOST_VECTORS * UNITS}
+    assert {len(kernels) for kernels in PRODUCTS.values()} == {MOST_VECTORS * UNITS}

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from fastml import evaluate, nn_epoch
 from fastml.kernels import input as kernels
-from fastml.kernels.panels import padded, whole_masks
+from fastml.kernels.panels import whole_masks
 from fastml.kernels.simd.masks import MASK_BITS
 from fastml.transforms import transform_of
 from tests.compiled import compiled
@@ -16,7 +16,6 @@ from tests.problems import make_problem
 PROPERTY = settings(max_examples=300, deadline=None, derandomize=True)
 INPUTS = pytest.mark.parametrize("input_dim", [1, 15, 16, 17, 83, 784])
 UNTOUCHED = -7
-prefetch_next = compiled(kernels.prefetch_next)
 
 
 @PROPERTY
@@ -100,8 +99,7 @@ def test_rows_are_marked_as_they_are_read(input_dim, dtype, x_dtype, rows, shift
     padded_rows[:, :input_dim] = found
     bits = (padded_rows != 0).reshape(count, -1, MASK_BITS) @ np.left_shift(1, np.arange(MASK_BITS))
     np.testing.assert_array_equal(masks[:, :count], bits.T)
-    assert not masks[:, count : padded(count, MASK_BITS)].any()
-    assert (masks[:, padded(count, MASK_BITS) :] == 12345).all()
+    assert (masks[:, count:] == 12345).all()
 
 
 def test_shifted_rows_lose_their_shift_and_bytes_do_not():
@@ -113,13 +111,32 @@ def test_shifted_rows_lose_their_shift_and_bytes_do_not():
         np.testing.assert_array_equal(found, (X[1:5] - 3.0 + kept) * 0.5)
 
 
-@pytest.mark.parametrize("step", [0, 1, 58, 64, 100])
-def test_a_step_moves_on_by_its_bytes_even_behind_the_last_row(step):
-    X, rows = np.zeros((9, 100), np.uint8), np.array([3, 0, 8])
-    ahead, position = kernels.Ahead(X, rows, step, np.zeros(1, np.int64)), 0
-    for _ in range(10):
-        position = prefetch_next(ahead, position)
-    assert position == 10 * step
+@compiled
+def prefetch_rows(examples, first, last, steps, position):
+    """Prefetch in 40 steps; return the number of rows ahead, their cache lines, the distance of steps, and the end."""
+    ahead, at = kernels.ahead_of(examples, first, last, steps, position), 0
+    for step in range(40):
+        at = kernels.prefetch_next(ahead, step, at)
+    return ahead.rows.size, ahead.row_lines, ahead.every, at
+
+
+@pytest.mark.parametrize(
+    ("last", "steps", "found"),
+    [
+        (4, 0, (3, 2, 1, 40)),
+        (4, 11, (3, 2, 1, 40)),
+        (4, 12, (3, 2, 2, 20)),
+        (4, 23, (3, 2, 2, 20)),
+        (4, 24, (3, 2, 4, 10)),
+        (4, 1000, (3, 2, 128, 1)),
+        (1, 100, (0, 2, 32, 2)),
+    ],
+)
+def test_lines_are_prefetched_at_even_distances_even_behind_the_last_row(last, steps, found):
+    examples = kernels.Examples(np.zeros((9, 100), np.uint8), np.array([1, 3, 0, 8, 2]), *[None] * 5)
+    position = np.array([7])
+    assert prefetch_rows(examples, 1, last, steps, position) == found
+    assert position == 0
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -15,6 +15,7 @@ from fastml.datasets.kernels import deformation
 from fastml.kernels import layer, many_classes, network, softmax_regression
 from fastml.kernels.compile import calls, options
 from fastml.kernels.panels import MOST_VECTORS, ROWS
+from fastml.kernels.products import PRODUCTS
 from tests import bits, soak
 
 # To widen a number, and to compute with it. float64 pixels are narrowed, which is meant; two sizes that Numba's reshape
@@ -119,10 +120,10 @@ def check_loops():
         X, W = np.zeros((1, 784), np.float32), np.zeros((784, 16 * MOST_VECTORS), np.float32)
         fastml.nn_epoch(X, [0], W, np.zeros((16 * MOST_VECTORS, 10), np.float32))
         fastml.softmax_regression_epoch(X, [0], np.zeros((784, 10), np.float32))
-    products = [loop for kernels in layer.PRODUCTS.values() for loop in loops_of(kernels[-1])]
+    products = [loop for kernels in PRODUCTS.values() for loop in loops_of(kernels[-1])]
     # Other loops of softmax regression make exp, which may be unrolled, or end tiles.
     dots = [loop for loop in loops_of(softmax_regression.learn_from_rows_in_place) if "prefetcht1" in loop]
-    assert len(products) >= len(layer.PRODUCTS)
+    assert len(products) >= len(PRODUCTS)
     assert max(loop.count("vfmadd") for loop in products) == ROWS * MOST_VECTORS
     assert max(loop.count("vfmadd") for loop in dots) == 2 * layer.WIDE
     assert not any(SPILL.search(loop) for loop in products + dots)

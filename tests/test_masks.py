@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fastml.kernels.simd.masks import MASK_BITS, append_indices, convert, meeting_mask, nonzero_mask
+from fastml.kernels.simd.masks import MASK_BITS, ROW_BITS, append_indices, convert, meeting_mask, nonzero_mask
 from tests.compiled import compiled
 
 DTYPE = pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -67,30 +67,37 @@ def meeting_masks(masks, i, bits, found):
 
 def test_meeting_mask():
     random = np.random.default_rng(0)
-    masks = random.integers(0, 2**16, (40, MASK_BITS + 5)).astype(np.uint16)
+    masks = random.integers(0, 2**16, (40, ROW_BITS + 5)).astype(np.uint16)
     for bits in (0b1111, 0b1111 << 12, 0, 2**16 - 1, 1):
-        found = np.zeros(40, np.uint16)
-        meeting_masks(masks, 3, np.uint16(bits), found)
-        assert found.tolist() == [bits_of(row & bits) for row in masks[:, 3 : 3 + MASK_BITS]]
+        found = np.zeros(40, np.uint64)
+        meeting_masks(masks, 3, np.uint64(bits), found)
+        assert found.tolist() == [bits_of(row & bits) for row in masks[:, 3 : 3 + ROW_BITS]]
 
 
 @compiled
-def append_all(indices, g, masks):
+def append_all(indices, g, masks, bits):
     count = 0
     for c in range(masks.size):
-        count = append_indices(indices, g, count, masks[c], c * MASK_BITS)
+        count = append_indices(indices, g, count, masks[c], c * bits)
     return count
 
 
 @pytest.mark.parametrize("density", [0, 0.1, 0.5, 1])
-def test_append_indices(density):
+@pytest.mark.parametrize(("dtype", "bits"), [("uint8", ROW_BITS), ("uint16", MASK_BITS), ("uint32", MASK_BITS)])
+def test_append_indices(density, dtype, bits):
     random = np.random.default_rng(0)
-    flags = random.random((20, MASK_BITS)) < density
-    masks = np.array([bits_of(row) for row in flags], np.uint16)
-    indices = np.full((3, masks.size * MASK_BITS + 2 * MASK_BITS), -7, np.int32)
-    count = append_all(indices, 1, masks)
+    flags = random.random((128 // bits, bits)) < density
+    masks = np.array([bits_of(row) for row in flags], np.uint64)
+    indices = np.full((3, 128 + 2 * bits), 249, dtype)
+    count = append_all(indices, 1, masks, bits)
     expected = np.flatnonzero(flags)
     assert count == len(expected)
     assert indices[1, :count].tolist() == expected.tolist()
-    assert (indices[1, count + MASK_BITS :] == -7).all()
-    assert (indices[[0, 2]] == -7).all()
+    assert (indices[1, count + bits :] == 249).all()
+    assert (indices[[0, 2]] == 249).all()
+
+
+def test_bits_of_a_mask_behind_its_length_are_ignored():
+    indices = np.full((1, 40), 249, np.uint16)
+    assert append_all(indices, 0, np.array([0b11 << MASK_BITS | 0b101], np.uint64), MASK_BITS) == 2
+    assert indices[0, :2].tolist() == [0, 2]

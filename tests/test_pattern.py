@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from fastml.kernels import pattern
-from fastml.kernels.panels import ROWS, padded
-from fastml.kernels.simd.masks import MASK_BITS
+from fastml.kernels.panels import PAIR, ROWS, padded
+from fastml.kernels.simd.masks import MASK_BITS, ROW_BITS
 from fastml.kernels.team import Worker
 from tests.compiled import compiled
 
 DENSITIES = pytest.mark.parametrize("density", [0, 0.1, 1])
 SIZES = pytest.mark.parametrize("rows", [1, 4, 17, 100])
 INPUTS = pytest.mark.parametrize("input_dim", [1, 15, 16, 17, 83, 784])
-UNTOUCHED = -7
+UNTOUCHED = 249
 mask_row, sort_rows, list_features, list_rows = map(
     compiled, (pattern.mask_row, pattern.sort_rows, pattern.list_features, pattern.list_rows)
 )
@@ -39,19 +39,34 @@ def make_lists(X):
     rows, input_dim = X.shape
     lists = pattern.lists_for(2, 1, padded(rows, MASK_BITS), input_dim)
     lists = pattern.own_lists.py_func(lists, Worker(None, 1, 2), 0)
-    lists.masks[:, : padded(rows, MASK_BITS)] = masks_of(X)
-    for array in (lists.features, lists.feature_counts, lists.rows, lists.row_counts, lists.shares):
+    # Behind the rows of the block are marks of others.
+    lists.masks[...] = 0xFFFF
+    lists.masks[:, :rows] = masks_of(X)[:, :rows]
+    for array in lists[3:]:
         array[...] = UNTOUCHED
     return lists
 
 
-def listed(found, counts, groups):
-    """Return what is listed for each group, after a look at the memory behind it."""
-    for g in range(groups):
-        assert (found[g, counts[g] + MASK_BITS :] == UNTOUCHED).all()
-    assert (found[groups:] == UNTOUCHED).all()
-    assert (counts[groups:] == UNTOUCHED).all()
-    return [found[g, : counts[g]].tolist() for g in range(groups)]
+def listed(found, counts, groups, room):
+    """Return what the three lists of each group have, after a look at the memory behind them."""
+    for which in range(pattern.LISTS):
+        for g in range(groups):
+            assert (found[which, g, counts[which, g] + room :] == UNTOUCHED).all()
+    assert (found[:, groups:] == UNTOUCHED).all()
+    assert (counts[:, groups:] == UNTOUCHED).all()
+    return [[found[which, g, : counts[which, g]].tolist() for which in range(pattern.LISTS)] for g in range(groups)]
+
+
+def expected_lists(flags):
+    """Return the three lists of each group of flags (groups, ROWS, size): what both pairs need, what only one needs."""
+    upper, lower = flags[:, :PAIR].any(axis=1), flags[:, PAIR:].any(axis=1)
+    needed = np.stack([upper & lower, upper & ~lower, lower & ~upper], axis=1)
+    return [[np.flatnonzero(row).tolist() for row in group] for group in needed]
+
+
+def work_of(lists):
+    """Return how often a pair multiplies, for the three lists of each group."""
+    return np.array([2 * len(both) + len(upper) + len(lower) for both, upper, lower in lists])
 
 
 @DENSITIES
@@ -86,9 +101,10 @@ def test_features_of_a_group_of_rows(density, input_dim, rows):
     order = lists.order[: groups * ROWS]
     assert sorted(order[:rows]) == list(range(rows))
     assert (order[rows:] == order[rows - 1]).all()
-    found = listed(lists.features, lists.feature_counts, groups)
-    assert found == [np.flatnonzero(X[group].any(axis=0)).tolist() for group in order.reshape(-1, ROWS)]
-    assert total == sum(map(len, found))
+    found = listed(lists.features, lists.feature_counts, groups, MASK_BITS)
+    assert found == expected_lists(X[order].reshape(groups, ROWS, input_dim) != 0)
+    assert lists.feature_work[:groups].tolist() == work_of(found).tolist()
+    assert total == sum(len(both) for both, *_ in found)
 
 
 @DENSITIES
@@ -99,10 +115,12 @@ def test_rows_of_a_group_of_features(density, input_dim, rows, is_first):
     X, groups = make_rows(rows, input_dim, density), padded(input_dim, ROWS) // ROWS
     lists = make_lists(X)
     total = list_rows(rows, groups, lists, is_first)
-    found = listed(lists.rows, lists.row_counts, groups)
-    assert found == [np.flatnonzero(X[:, g * ROWS : (g + 1) * ROWS].any(axis=1)).tolist() for g in range(groups)]
-    assert total == sum(map(len, found))
-    np.testing.assert_array_equal(lists.shares[:groups], lists.row_counts[:groups] if is_first else UNTOUCHED)
+    found = listed(lists.rows, lists.row_counts, groups, ROW_BITS)
+    columns = np.zeros((groups * ROWS, rows), bool)
+    columns[:input_dim] = X.T != 0
+    assert found == expected_lists(columns.reshape(groups, ROWS, rows))
+    assert lists.row_work[:groups].tolist() == (work_of(found).tolist() if is_first else [UNTOUCHED] * groups)
+    assert total == sum(len(both) for both, *_ in found)
 
 
 @SIZES
@@ -119,12 +137,12 @@ def test_rows_are_sorted_by_label_then_by_a_mask_then_as_they_come(rows, most):
 
 def test_rows_of_mnist_that_look_alike_share_zeros(mnist):
     (X, y), _ = mnist
-    listed = {"label": 0, "label and looks": 0}
+    work = {"label": 0, "label and looks": 0}
     for start in range(0, 4000, 100):
         rows, labels = X[start : start + 100] != 0, y[start : start + 100].astype(np.int64)
         order = np.zeros(100, np.int64)
         sort_rows(labels, masks_of(rows), np.zeros(100, np.int32), order)
         for name, indices in (("label", np.argsort(labels, kind="stable")), ("label and looks", order)):
-            listed[name] += rows[indices].reshape(-1, ROWS, 784).any(axis=1).sum()
-    shares = {name: round(count / (4000 // ROWS * 784), 3) for name, count in listed.items()}
-    assert shares == {"label": 0.342, "label and looks": 0.332}
+            work[name] += work_of(expected_lists(rows[indices].reshape(-1, ROWS, 784))).sum()
+    shares = {name: round(count / (4000 // PAIR * 784), 3) for name, count in work.items()}
+    assert shares == {"label": 0.267, "label and looks": 0.26}

@@ -11,6 +11,7 @@ point only upward in this list::
     loss.py                logits -> dlogits, verdicts on rows
     update.py              the optimizer: the only place where weights change
     team.py                workers, barriers, the owners of tiles
+    products.py            products compiled for each width of a panel
     layer.py               the products of a layer
     batches.py             how a slice goes through a model
     softmax_regression.py  the step with few classes

@@ -12,8 +12,8 @@ from fastml.kernels.simd.masks import MASK_BITS, convert, nonzero_mask
 from fastml.kernels.simd.tiles import prefetch
 from fastml.kernels.simd.vectors import as_numbers
 
-# The most rows, and bytes, of a block: all panels read the same rows of X, which must stay in the second cache. A batch
-# of more than BLOCK rows is cut into blocks of at most BLOCK_OF_MANY.
+# The most rows, and bytes, of a block: all panels read the same rows of X, which must stay in the second cache, and
+# lists have the indices of rows as bytes. A batch of more than BLOCK rows is cut into blocks of at most BLOCK_OF_MANY.
 BLOCK, BLOCK_OF_MANY, BLOCK_BYTES = 128, 96, 1 << 20
 
 
@@ -52,11 +52,12 @@ class Block(NamedTuple):
 
 
 class Ahead(NamedTuple):
-    """The bytes of X that tiles prefetch while they compute: `step` bytes at each step, from `position[0]` on."""
+    """The rows of X that tiles prefetch while they compute, from cache line `position[0]` on."""
 
     X: NDArray[np.uint8]
     rows: NDArray[np.int64]
-    step: int
+    row_lines: int  # the cache lines of a row
+    every: int  # one step of so many prefetches a line; a power of two
     position: NDArray[np.int64]
 
 
@@ -79,7 +80,6 @@ def read(examples, start, stop, packed, identity, masks):
 
     Rows are read where they lie if nothing must be converted, transformed or padded. Otherwise they are packed:
     converted to the dtype of packed, transformed, and padded with zeros; identity (0, 1, 2, ...) has their new indices.
-    Absent rows, up to whole masks, are marked as zero.
     """
     X, dim, rows = examples.X, examples.input_dim, examples.rows[start:stop]
     if X.shape[1] == dim * packed.itemsize and dim % MASK_BITS == 0 and examples.transform.is_identity:
@@ -90,9 +90,6 @@ def read(examples, start, stop, packed, identity, masks):
         found, places = packed, identity[: rows.size]
         for i in range(rows.size):
             convert_row(X[rows[i]], (0, dim), examples, packed, i, masks)
-    for i in range(rows.size, padded_size(rows.size, MASK_BITS)):
-        for c in range(masks.shape[0]):
-            masks[c, i] = 0
     return Block(found, places, examples.labels[start:stop], examples.transform.offset)
 
 
@@ -130,20 +127,25 @@ def convert_numbers(source, features, transform, packed, i, masks):
 
 @helper
 def ahead_of(examples, first, last, steps, position):
-    """Return the bytes that tiles of a number of steps in all prefetch: rows first to last of the slice."""
+    """Return rows first to last of the slice, for tiles of a number of steps in all to prefetch."""
     X, rows = examples.X, examples.rows[first:last]
+    row_lines, every = padded_size(X.shape[1], CACHE_LINE) // CACHE_LINE, 1
+    while 2 * every * max(rows.size, 1) * row_lines <= steps:
+        every *= 2
     position[0] = 0
-    return Ahead(X, rows, padded_size(rows.size * X.shape[1], steps) // max(steps, 1), position)
+    return Ahead(X, rows, row_lines, every, position)
 
 
 @helper
-def prefetch_next(ahead, position):
-    """Prefetch the cache line at a position; return the position of the next step.
+def prefetch_next(ahead, step, position):
+    """Prefetch the cache line at a position, if this step prefetches a line; return the position of the next line.
 
-    Each line is prefetched once: more requests would delay the weights, which come through the same buffers.
+    Each line is prefetched once: more requests would delay the weights, which come through the same buffers. Which
+    steps prefetch is regular, so the CPU predicts this branch.
     """
-    row_bytes = ahead.X.shape[1]
-    if position % CACHE_LINE < ahead.step and position < ahead.rows.size * row_bytes:
-        row = position // row_bytes
-        prefetch(ahead.X, ahead.rows[row], position - row * row_bytes)
-    return position + ahead.step
+    if step & (ahead.every - 1) == 0:
+        row = np.uintp(position) // np.uintp(ahead.row_lines)
+        if row < np.uintp(ahead.rows.size):
+            prefetch(ahead.X, ahead.rows[row], (position - np.intp(row) * ahead.row_lines) * CACHE_LINE)
+        position += 1
+    return position

@@ -5,19 +5,18 @@ walk lists of the inputs that are not zero: `forward` and `gradient`. Panels of 
 outputs are rows of a tile: `logits`, `logits_gradient`, and `backward`, which makes the gradient of the inputs.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numba.np.unsafe.ndarray import to_fixed_tuple
 from numpy.typing import NDArray
 
-from fastml.kernels.compile.calls import address_of, call_at
-from fastml.kernels.compile.options import helper, inlined, worker_kernel
+from fastml.kernels.compile.options import helper, inlined
 from fastml.kernels.input import Ahead, Block, prefetch_next
 from fastml.kernels.loss import BAND
-from fastml.kernels.panels import CLASSES, MOST_VECTORS, ROWS, Layer, bias_row, widths_of, without_states
-from fastml.kernels.pattern import Lists
+from fastml.kernels.panels import CLASSES, MOST_VECTORS, PAIR, ROWS, Layer, bias_row
+from fastml.kernels.pattern import BOTH, LOWER, UPPER, Lists, listed
+from fastml.kernels.products import for_each_width, with_products
 from fastml.kernels.simd.tiles import (
     UNITS,
     add_dot,
@@ -25,6 +24,7 @@ from fastml.kernels.simd.tiles import (
     add_outer_rows,
     add_row,
     add_stored,
+    join_tiles,
     lanes_of,
     mask_tile,
     prefetch,
@@ -32,12 +32,13 @@ from fastml.kernels.simd.tiles import (
     relu_tile,
     repeat_row,
     scale_tile,
+    split_tile,
     store_tile,
     sum_tile,
     zero_tile,
 )
 from fastml.kernels.simd.vectors import as_rows
-from fastml.kernels.team import Tiles, owns_first
+from fastml.kernels.team import owns_first
 from fastml.kernels.update import Update, changes_nothing, finish_tile, prefetch_end, without_l2
 
 # Rows of weights are prefetched this many entries of a list of features ahead.
@@ -47,53 +48,6 @@ STEPS_AHEAD = 4
 WIDE, VECTORS = 2 * CLASSES, 2
 
 
-# The products whose tiles are as wide as a panel: name, and kernels for 1 unit, 2 units, ...
-PRODUCTS: dict[str, tuple[Callable, ...]] = {}
-# The products in this list that change weights.
-CHANGING = ("gradient",)
-
-
-def for_each_width(make: Callable) -> Callable:
-    """Return a product that calls the kernel make(width), for the width of a panel, at the address of the kernel.
-
-    The width of a tile is a part of its type, so each width is a kernel of its own, compiled when a layer first has
-    panels of that width. Each kernel has a file of its own in the cache: their signatures are all alike. Products that
-    change no weights get the layer without its states, so they are the same for all optimizers.
-    """
-    kernels = []
-    for units in range(1, MOST_VECTORS * UNITS + 1):
-        product = make((0,) * units)
-        product.__qualname__ = f"{make.__name__}_{units}"
-        kernels.append(worker_kernel(product))
-    number, PRODUCTS[make.__name__] = len(PRODUCTS), tuple(kernels)
-
-    @helper
-    def call(layer, tiles, *arguments):
-        call_at(layer.products[number, tiles.panel], (without_states(layer), tiles, *arguments))
-
-    @helper
-    def call_with_states(layer, tiles, *arguments):
-        call_at(layer.products[number, tiles.panel], (layer, tiles, *arguments))
-
-    return call_with_states if make.__name__ in CHANGING else call
-
-
-def with_products(layer: Layer, **arguments: tuple) -> Layer:
-    """Return a layer with the addresses of its products, compiled if need be for arguments of the given types.
-
-    The products are given by their names, with the arguments that follow the layer and the tiles.
-    """
-    products, widths = np.zeros((len(PRODUCTS), len(layer.weights)), np.int64), widths_of(layer.offsets)
-    layer = layer._replace(products=products)
-    for number, (name, kernels) in enumerate(PRODUCTS.items()):
-        if name in arguments:
-            given = layer if name in CHANGING else without_states.py_func(layer)
-            call = given, Tiles(0, 0, 0), *arguments[name]
-            found = {units: address_of(kernels[units - 1], call) for units in set(widths)}
-            products[number] = [found[units] for units in widths]
-    return layer
-
-
 def for_sparse_rows(layer: Layer, lists: Lists, memory: NDArray, outputs: NDArray, update: Update | None) -> Layer:
     """Return a layer with the products `forward` and, for an update, `gradient`, for arguments of these types.
 
@@ -101,7 +55,7 @@ def for_sparse_rows(layer: Layer, lists: Lists, memory: NDArray, outputs: NDArra
     """
     X = memory[0].view()
     X.flags.writeable = False
-    ahead = Ahead(X.view(np.uint8), np.arange(0), 0, np.arange(0))
+    ahead = Ahead(X.view(np.uint8), np.arange(0), 1, 1, np.arange(0))
     block = Block(X, np.arange(0), np.arange(0), memory[0])
     arguments = {"forward": (block, lists, True, outputs, ahead)}
     if update is not None:
@@ -121,13 +75,17 @@ def forward(width):
         for j in range(min(block.offset.shape[1], W.shape[0])):
             start = add_outer_columns(start, block.offset, 0, j, W, j, 0)
         for g in range(tiles.first, tiles.last):
-            group, features = rows_of_group(block, lists.order, g), lists.features[g]
+            (upper_rows, lower_rows), features = pairs_of_group(block, lists.order, g), lists.features[BOTH, g]
             tile = repeat_row(ROWS, start)
-            for t in range(lists.feature_counts[g]):
+            for t in range(lists.feature_counts[BOTH, g]):
                 j, later = np.intp(features[t]), np.intp(features[t + STEPS_AHEAD])
                 prefetch_row(W, later, width)
-                position = prefetch_next(ahead, position)
-                tile = add_outer_rows(tile, block.X, group, j, W, j, 0)
+                position = prefetch_next(ahead, t, position)
+                tile = add_outer_rows(tile, block.X, upper_rows + lower_rows, j, W, j, 0)
+            upper, lower = split_tile(tile)
+            upper = add_features(upper, block, upper_rows, W, lists, UPPER, g)
+            lower = add_features(lower, block, lower_rows, W, lists, LOWER, g)
+            tile = join_tiles(upper, lower)
             if relu:
                 tile = relu_tile(tile)
             store_tile(tile, out, g * ROWS, 0)
@@ -146,22 +104,24 @@ def gradient(width):
         The offset of X adds offset^T times the sums of dout over the rows. These sums are the gradient of the bias.
         """
         p, position, has_offset = tiles.panel, ahead.position[0], block.offset.shape[1] > 0
-        sums = zero_tile(1, width, layer.weights)
+        sums, last_line = zero_tile(1, width, layer.weights), ROWS * layer.weights.shape[2] // lanes_of(dout) - 1
         if has_offset or layer.has_bias:
             for i in range(block.labels.size):
                 sums = add_stored(sums, dout, i, 0)
         for g in range(tiles.first, tiles.last):
-            if changes_nothing(lists.row_counts[g] + has_offset, layer, update):
+            if changes_nothing(listed(lists.row_counts, g) + has_offset, layer, update):
                 continue
-            for r in range(ROWS):
-                for v in range((len(width) + UNITS - 1) // UNITS):
-                    prefetch_end(layer, p, g * ROWS + r, v * lanes_of(layer.weights), update)
-            rows = lists.rows[g]
-            tile = zero_tile(ROWS, width, layer.weights)
-            for t in range(lists.row_counts[g]):
+            tile, rows = zero_tile(ROWS, width, layer.weights), lists.rows[BOTH, g]
+            for t in range(lists.row_counts[BOTH, g]):
+                # The rows of a panel are contiguous: each step prefetches one line of the weights of the tile.
+                prefetch_end(layer, p, g * ROWS, min(t, last_line) * lanes_of(dout), update)
+                position = prefetch_next(ahead, t, position)
                 i = np.intp(rows[t])
-                position = prefetch_next(ahead, position)
                 tile = add_outer_columns(tile, block.X, block.rows[np.uintp(i)], g * ROWS, dout, i, 0)
+            upper, lower = split_tile(tile)
+            upper = add_rows(upper, block, g * ROWS, dout, lists, UPPER, g)
+            lower = add_rows(lower, block, g * ROWS + PAIR, dout, lists, LOWER, g)
+            tile = join_tiles(upper, lower)
             if has_offset:
                 tile = add_row(tile, block.offset, 0, g * ROWS, sums)
             finish_tile(tile, layer, p, g * ROWS, 0, update)
@@ -196,11 +156,31 @@ def prefetch_row(A, i, width):
         prefetch(A, i, v * lanes_of(A))
 
 
+@inlined
+def add_features(tile, block, rows, W, lists, which, g):
+    """Return tile + X W, for a pair of rows and the features of one list of a group."""
+    features = lists.features[which, g]
+    for t in range(lists.feature_counts[which, g]):
+        j = np.intp(features[t])
+        tile = add_outer_rows(tile, block.X, rows, j, W, j, 0)
+    return tile
+
+
+@inlined
+def add_rows(tile, block, j, dout, lists, which, g):
+    """Return tile + X^T dout, for a pair of features from j on and the rows of one list of a group."""
+    rows = lists.rows[which, g]
+    for t in range(lists.row_counts[which, g]):
+        i = np.intp(rows[t])
+        tile = add_outer_columns(tile, block.X, block.rows[np.uintp(i)], j, dout, i, 0)
+    return tile
+
+
 @helper
-def rows_of_group(block, order, g):
-    """Return where the rows of a group are in the X of a block."""
+def pairs_of_group(block, order, g):
+    """Return where the rows of the two pairs of a group are in the X of a block."""
     i, rows = g * ROWS, block.rows
-    return rows[order[i]], rows[order[i + 1]], rows[order[i + 2]], rows[order[i + 3]]
+    return (rows[order[i]], rows[order[i + 1]]), (rows[order[i + 2]], rows[order[i + 3]])
 
 
 class Dots(NamedTuple):

@@ -57,7 +57,7 @@ def step(batch, weights, memory, verdicts, worker):
         steps = pattern.list_features(block.labels, lists) * count // worker.count
         ahead = input.ahead_of(batch.examples, stop, stop + size // 2, steps, memory.position[me])
         for p in range(begin, end):
-            tiles = team.own_tiles(worker, p, count, lists.feature_counts, pattern.groups_of(stop - start))
+            tiles = team.own_tiles(worker, p, count, lists.feature_work, pattern.groups_of(stop - start))
             layer.forward(theta, tiles, block, lists, False, memory.rows[p], ahead)
             write_bands(theta, tiles, memory.rows[p], bands)
         team.meet(worker)
@@ -70,7 +70,7 @@ def step(batch, weights, memory, verdicts, worker):
         ahead = input.ahead_of(batch.examples, stop + size // 2, stop + size, steps, memory.position[me])
         now = update.of_block(batch.update, start == batch.start, stop == batch.stop)
         for p in range(begin, end):
-            tiles = team.own_tiles(worker, p, count, lists.shares, groups)
+            tiles = team.own_tiles(worker, p, count, lists.row_work, groups)
             layer.gradient(theta, tiles, block, lists, memory.rows[p], now, ahead)
         if team.shares_panels(worker, count):
             team.meet(worker)

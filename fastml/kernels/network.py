@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastml.kernels import input, layer, loss, panels, pattern, team, update
+from fastml.kernels import input, layer, loss, panels, pattern, products, team, update
 from fastml.kernels.batches import PackedModel, after_forward, before_backward, judge_blocks, learn_batches
 from fastml.kernels.compile.options import inlined, worker_kernel
 from fastml.kernels.layer import Dots, Outer
@@ -63,7 +63,7 @@ def step(batch, layers, memory, verdicts, worker):
         steps = pattern.list_features(block.labels, lists) * count // worker.count
         ahead = input.ahead_of(batch.examples, stop, after_forward(batch, stop, size), steps, memory.position[me])
         for p in range(begin, end):
-            tiles = team.own_tiles(worker, p, count, lists.feature_counts, pattern.groups_of(stop - start))
+            tiles = team.own_tiles(worker, p, count, lists.feature_work, pattern.groups_of(stop - start))
             layer.forward(first, tiles, block, lists, True, memory.hidden[p, at:], ahead)
             dots = Dots(memory.hidden[p, at:], memory.identity[: tiles.last * ROWS], memory.identity[:0], 1)
             layer.logits(last.weights[p], dots, tiles, (0, panels.columns_of(first, p)), partial[at // BAND :], p)
@@ -86,7 +86,7 @@ def step(batch, layers, memory, verdicts, worker):
         ahead = input.ahead_of(batch.examples, soon, stop + size, steps, memory.position[me])
         now = update.of_block(batch.update, at == 0, stop == batch.stop)
         for p in range(begin, end):
-            tiles, hidden = team.own_tiles(worker, p, count, lists.shares, groups), memory.hidden[p, at:]
+            tiles, hidden = team.own_tiles(worker, p, count, lists.row_work, groups), memory.hidden[p, at:]
             all_rows = Tiles(p, 0, pattern.groups_of(stop - start))
             layer.backward(last, all_rows, bands, layers.num_classes, hidden, memory.dhidden[me], lists.order)
             if team.owns_first(tiles):
@@ -101,7 +101,7 @@ def step(batch, layers, memory, verdicts, worker):
     if shared:
         team.meet(worker)
         for p in range(begin, end):
-            if team.owns_first(team.own_tiles(worker, p, count, memory.lists.shares[me], groups)):
+            if team.owns_first(team.own_tiles(worker, p, count, memory.lists.row_work[me], groups)):
                 update.apply(last, p, batch.update)
     if shared or len(memory.partial) == 1:
         team.meet(worker)
@@ -183,6 +183,6 @@ class Network(PackedModel):
         )
         if learn:
             backward = memory.dlogits[0], num_classes, hidden, hidden, order
-            last = layer.with_products(last, backward=backward)
+            last = products.with_products(last, backward=backward)
         last = panels.with_gradient(last, learn and (blocks > 1 or count % workers != 0))
         self.weights = self.weights._replace(first=first, last=last)

@@ -22,6 +22,7 @@ from fastml.kernels.simd.tiles import UNITS, lanes_of
 
 # The tile: 4 x 5 registers and 5 + 1 for operands fit AVX-512's 32 registers, 4 x 3 and 3 + 1 fit AVX2's 16.
 ROWS = 4
+PAIR = ROWS // 2
 MOST_VECTORS = 5 if registers.REGISTERS == 32 else 3
 # Classes that go through the registers together.
 CLASSES = 5 if registers.REGISTERS == 32 else 2
@@ -48,7 +49,7 @@ class Layer(NamedTuple):
     states: tuple[NDArray, ...]  # each as weights
     gradient: NDArray  # as weights, or without a panel
     offsets: NDArray[np.int64]  # (panels + 1,): the unit at which each panel begins
-    products: NDArray[np.int64]  # (products, panels): addresses, see `layer.PRODUCTS`
+    products: NDArray[np.int64]  # (products, panels): addresses, see `products.PRODUCTS`
     has_bias: bool  # the bias is row `bias_row`, and is trained
 
 

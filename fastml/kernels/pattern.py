@@ -1,8 +1,9 @@
 """Lists of what is not zero: the features of each group of rows, and the rows of each group of features.
 
-A tile of `ROWS` rows multiplies only the features in which one of its rows is not zero. A tile that updates the weights
-of `ROWS` features adds only the rows in which one of these features is not zero. Where nothing is zero the lists are
-full; there is no other path.
+A group of `ROWS` rows has an upper and a lower pair. A pair multiplies only the features in which one of its rows is
+not zero. So a group has three lists: the features that both pairs need, for which a tile of all rows multiplies, and
+those that only one pair needs. In the same way, a tile that updates the weights of `ROWS` features has lists of the
+rows in which one of these features is not zero. Where nothing is zero the first list is full; there is no other path.
 """
 
 from typing import NamedTuple
@@ -12,24 +13,30 @@ from numba.np.unsafe.ndarray import to_fixed_tuple
 from numpy.typing import DTypeLike, NDArray
 
 from fastml.kernels.compile.options import helper
-from fastml.kernels.panels import ROWS, aligned_zeros, padded, whole_masks
-from fastml.kernels.simd.masks import MASK_BITS, append_indices, meeting_mask, nonzero_mask
+from fastml.kernels.panels import PAIR, ROWS, aligned_zeros, padded, whole_masks
+from fastml.kernels.simd.masks import MASK_BITS, ROW_BITS, append_indices, meeting_mask, nonzero_mask
+
+# The lists of a group: what both of its pairs need, what only the upper pair needs, and what only the lower needs.
+BOTH, UPPER, LOWER = range(3)
+LISTS = 3
+ALL_ROWS = np.uint64(2**ROW_BITS - 1)
 
 
 class Lists(NamedTuple):
     """The patterns of the blocks of a batch. The first axis of each array is the worker: each worker makes its own.
 
-    The lists have room for MASK_BITS more numbers than they can hold, because `append_indices` always writes that many.
+    The lists have room for as many more numbers as `append_indices` writes at once.
     """
 
     order: NDArray[np.int64]  # (workers, blocks, rows): the rows of a block as groups take them, similar ones together
     keys: NDArray[np.int32]  # (workers, rows): sort keys
     masks: NDArray[np.uint16]  # (workers, blocks, features / MASK_BITS, rows): a bit for each feature that is not zero
-    features: NDArray[np.int32]  # (workers, row groups, features + MASK_BITS)
-    feature_counts: NDArray[np.int64]  # (workers, row groups): how many of `features` are listed
-    rows: NDArray[np.int32]  # (workers, feature groups, rows + MASK_BITS)
-    row_counts: NDArray[np.int64]  # (workers, feature groups): how many of `rows` are listed
-    shares: NDArray[np.int64]  # (workers, feature groups): row_counts of the first block of a batch, see `own_tiles`
+    features: NDArray[np.unsignedinteger]  # (workers, LISTS, row groups, features + MASK_BITS)
+    feature_counts: NDArray[np.int64]  # (workers, LISTS, row groups): how many of `features` are listed
+    feature_work: NDArray[np.int64]  # (workers, row groups): how often a pair of rows multiplies a feature
+    rows: NDArray[np.uint8]  # (workers, LISTS, feature groups, rows + ROW_BITS)
+    row_counts: NDArray[np.int64]  # (workers, LISTS, feature groups): how many of `rows` are listed
+    row_work: NDArray[np.int64]  # (workers, feature groups): how often a pair of features multiplies a row
 
 
 def row_stride(input_dim: int, dtype: DTypeLike) -> int:
@@ -46,6 +53,7 @@ def lists_for(workers: int, blocks: int, rows: int, input_dim: int) -> Lists:
     """Return memory for the patterns of a number of blocks of rows."""
     features = whole_masks(input_dim)
     row_groups, feature_groups = rows // ROWS, padded(input_dim, ROWS) // ROWS
+    index_dtype = np.promote_types(np.uint16, np.min_scalar_type(features))
 
     def integers(*shape, dtype=np.int64):
         # Whole pairs of cache lines: two workers never write to one pair.
@@ -54,12 +62,13 @@ def lists_for(workers: int, blocks: int, rows: int, input_dim: int) -> Lists:
     return Lists(
         order=integers(blocks, rows),
         keys=integers(rows, dtype=np.int32),
-        masks=integers(blocks, features // MASK_BITS, rows, dtype=np.uint16),
-        features=aligned_zeros((workers, row_groups, features + MASK_BITS), np.int32),
-        feature_counts=integers(row_groups),
-        rows=aligned_zeros((workers, feature_groups, rows + MASK_BITS), np.int32),
-        row_counts=integers(feature_groups),
-        shares=integers(feature_groups),
+        masks=integers(blocks, features // MASK_BITS, padded(rows, ROW_BITS), dtype=np.uint16),
+        features=aligned_zeros((workers, LISTS, row_groups, features + MASK_BITS), index_dtype),
+        feature_counts=integers(LISTS, row_groups),
+        feature_work=integers(row_groups),
+        rows=aligned_zeros((workers, LISTS, feature_groups, rows + ROW_BITS), np.uint8),
+        row_counts=integers(LISTS, feature_groups),
+        row_work=integers(feature_groups),
     )
 
 
@@ -73,9 +82,10 @@ def own_lists(lists, worker, block):
         masks=lists.masks[w, block],
         features=lists.features[w],
         feature_counts=lists.feature_counts[w],
+        feature_work=lists.feature_work[w],
         rows=lists.rows[w],
         row_counts=lists.row_counts[w],
-        shares=lists.shares[w],
+        row_work=lists.row_work[w],
     )
 
 
@@ -110,44 +120,62 @@ def sort_rows(labels, masks, keys, order):
 
 
 @helper
+def append_pairs(found, g, counts, upper, lower, base):
+    """Append indices to the lists of group g, from the masks of its two pairs; return the new counts."""
+    both, only_upper, only_lower = counts
+    both = append_indices(found[BOTH], g, both, upper & lower, base)
+    only_upper = append_indices(found[UPPER], g, only_upper, upper & ~lower, base)
+    only_lower = append_indices(found[LOWER], g, only_lower, lower & ~upper, base)
+    return both, only_upper, only_lower
+
+
+@helper
+def listed(counts, g):
+    """Return how many numbers the lists of group g have in all."""
+    return counts[BOTH, g] + counts[UPPER, g] + counts[LOWER, g]
+
+
+@helper
 def list_features(labels, lists):
     """Sort the rows of a block, cut them into groups, and list the features of each.
 
-    Return the total number of listed features.
+    Return how many features both pairs of a group need, added up over the groups.
     """
     groups, total = groups_of(labels.size), 0
     sort_rows(labels, lists.masks, lists.keys, lists.order)
     for i in range(labels.size, groups * ROWS):
         # The last row comes again to fill the last group: its result is then written twice.
         lists.order[i] = lists.order[labels.size - 1]
+    counts = lists.feature_counts
     for g in range(groups):
-        group = to_fixed_tuple(lists.order[g * ROWS :], ROWS)
-        count = 0
-        for c in range(lists.masks.shape[0]):
-            union = lists.masks[c, group[0]]
-            for r in range(1, ROWS):
-                union |= lists.masks[c, group[r]]
-            count = append_indices(lists.features, g, count, union, c * MASK_BITS)
-        lists.feature_counts[g] = count
-        total += count
+        (a, b, c, d), found = to_fixed_tuple(lists.order[g * ROWS :], ROWS), (0, 0, 0)
+        for m in range(lists.masks.shape[0]):
+            upper, lower = lists.masks[m, a] | lists.masks[m, b], lists.masks[m, c] | lists.masks[m, d]
+            found = append_pairs(lists.features, g, found, upper, lower, m * MASK_BITS)
+        counts[BOTH, g], counts[UPPER, g], counts[LOWER, g] = found
+        lists.feature_work[g] = listed(counts, g) + counts[BOTH, g]
+        total += counts[BOTH, g]
     return total
 
 
 @helper
 def list_rows(count, groups, lists, is_first):
-    """List the rows of each group of features, in a block of count rows; return the total number of listed rows.
+    """List the rows of each group of features, in a block of count rows.
 
-    The counts of the first block of a batch become the shares: a tile keeps its owner for the whole batch.
+    Return how many rows both pairs of a group need, added up over the groups. The work is that of the first block of a
+    batch: a tile keeps its owner for the whole batch.
     """
-    total = 0
+    total, pair, counts = 0, (1 << PAIR) - 1, lists.row_counts
     for g in range(groups):
-        bits = np.uint16(((1 << ROWS) - 1) << g * ROWS % MASK_BITS)
-        listed = 0
-        for i in range(0, count, MASK_BITS):
-            met = meeting_mask(lists.masks, g * ROWS // MASK_BITS, i, bits)
-            listed = append_indices(lists.rows, g, listed, met, i)
-        lists.row_counts[g] = listed
+        m, bit, found = g * ROWS // MASK_BITS, g * ROWS % MASK_BITS, (0, 0, 0)
+        for i in range(0, count, ROW_BITS):
+            # The masks behind the last row are not those of this block.
+            present = ALL_ROWS >> np.uint64(max(i + ROW_BITS - count, 0))
+            upper = meeting_mask(lists.masks, m, i, np.uint64(pair << bit)) & present
+            lower = meeting_mask(lists.masks, m, i, np.uint64(pair << bit + PAIR)) & present
+            found = append_pairs(lists.rows, g, found, upper, lower, i)
+        counts[BOTH, g], counts[UPPER, g], counts[LOWER, g] = found
         if is_first:
-            lists.shares[g] = listed
-        total += listed
+            lists.row_work[g] = listed(counts, g) + counts[BOTH, g]
+        total += counts[BOTH, g]
     return total

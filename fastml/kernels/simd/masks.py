@@ -4,10 +4,12 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastml.kernels.simd.registers import INT32, Vector, call, element, every_lane, load, store
+from fastml.kernels.simd.registers import BYTE, COMPRESSES_BYTES, INT32, Vector, call, element, every_lane, load, store
 
 # Bits of a mask on any CPU: LLVM splits a vector of 16 lanes into registers.
 MASK_BITS = 16
+# Bits of a mask of the rows of a block: their indices are bytes, and some CPUs compress a vector of 64 bytes.
+ROW_BITS = 64 if COMPRESSES_BYTES else 16
 
 
 @intrinsic
@@ -46,38 +48,45 @@ def convert(typingctx, source, j, factor, background, X, i):
 
 @intrinsic
 def meeting_mask(typingctx, masks, c, i, bits):
-    """Return a bit for each of masks[c, i : i + MASK_BITS]: 1 where the mask shares a bit with bits."""
+    """Return a bit for each of masks[c, i : i + ROW_BITS]: 1 where the mask shares a bit with bits."""
 
     def codegen(context, builder, sig, args):
         masks_, c_, i_, bits_ = args
-        lanes = ir.VectorType(ir.IntType(MASK_BITS), MASK_BITS)
+        lanes = ir.VectorType(ir.IntType(MASK_BITS), ROW_BITS)
         value = builder.load(builder.bitcast(element(context, builder, masks, masks_, c_, i_), lanes.as_pointer()))
         value.align = 2
-        met = builder.icmp_unsigned(
-            "!=", builder.and_(value, every_lane(builder, lanes, bits_)), ir.Constant(lanes, None)
-        )
-        return builder.bitcast(met, ir.IntType(MASK_BITS))
+        common = builder.and_(value, every_lane(builder, lanes, builder.trunc(bits_, ir.IntType(MASK_BITS))))
+        met = builder.bitcast(builder.icmp_unsigned("!=", common, ir.Constant(lanes, None)), ir.IntType(ROW_BITS))
+        return builder.zext(met, ir.IntType(64)) if ROW_BITS < 64 else met
 
-    return types.uint16(masks, types.intp, types.intp, types.uint16), codegen
+    return types.uint64(masks, types.intp, types.intp, types.uint64), codegen
 
 
 @intrinsic
 def append_indices(typingctx, indices, g, count, mask, base):
     """Write base + b for each bit b of mask to indices[g, count:] and return the new count.
 
-    Always writes MASK_BITS numbers: indices need that much room behind the last one.
+    The mask has ROW_BITS bits where the indices are bytes, and MASK_BITS elsewhere. Always writes as many numbers as
+    the mask has bits: indices need that much room behind the last one.
     """
+    stored = ir.IntType(indices.dtype.bitwidth)
+    bits = ROW_BITS if stored == BYTE else MASK_BITS
+    # Only some CPUs compress bytes.
+    number = stored if COMPRESSES_BYTES else INT32
 
     def codegen(context, builder, sig, args):
         indices_, g_, count_, mask_, base_ = args
-        lanes = ir.VectorType(INT32, MASK_BITS)
-        value = every_lane(builder, lanes, builder.trunc(base_, INT32))
-        value = builder.add(value, ir.Constant(lanes, list(range(MASK_BITS))))
-        chosen = builder.bitcast(mask_, ir.VectorType(ir.IntType(1), MASK_BITS))
-        name = f"experimental.vector.compress.v{MASK_BITS}i32"
+        lanes, some = ir.VectorType(number, bits), builder.trunc(mask_, ir.IntType(bits)) if bits < 64 else mask_
+        value = every_lane(builder, lanes, builder.trunc(base_, number))
+        value = builder.add(value, ir.Constant(lanes, list(range(bits))))
+        chosen = builder.bitcast(some, ir.VectorType(ir.IntType(1), bits))
+        name = f"experimental.vector.compress.v{bits}i{number.width}"
         value = call(builder, name, lanes, value, chosen, ir.Constant(lanes, ir.Undefined))
+        lanes = ir.VectorType(stored, bits)
+        value = builder.trunc(value, lanes) if stored != number else value
         pointer = element(context, builder, indices, indices_, g_, count_)
-        builder.store(value, builder.bitcast(pointer, lanes.as_pointer())).align = 4
-        return builder.add(count_, builder.zext(call(builder, f"ctpop.i{MASK_BITS}", mask_.type, mask_), count_.type))
+        builder.store(value, builder.bitcast(pointer, lanes.as_pointer())).align = stored.width // 8
+        found = call(builder, f"ctpop.i{bits}", some.type, some)
+        return builder.add(count_, builder.zext(found, count_.type) if bits < 64 else found)
 
-    return types.intp(indices, types.intp, types.intp, types.uint16, types.intp), codegen
+    return types.intp(indices, types.intp, types.intp, types.uint64, types.intp), codegen

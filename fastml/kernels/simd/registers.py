@@ -16,15 +16,16 @@ BYTE, INT32 = ir.IntType(8), ir.IntType(32)
 
 def registers() -> tuple[int, int]:
     """Return the bytes of a vector register of the CPU that Numba compiles for, and the number of such registers."""
-    _, _, features = cpu_target.target_context.codegen().magic_tuple()
     for feature, size, count in (("+avx512f", 64, 32), ("+avx", 32, 16)):
-        if feature in features.split(","):
+        if feature in FEATURES:
             return size, count
     return 16, 16 if IS_X86 else 32
 
 
-IS_X86 = cpu_target.target_context.codegen().magic_tuple()[0].startswith(("x86", "i"))
+TARGET, _, FEATURE_LIST = cpu_target.target_context.codegen().magic_tuple()
+IS_X86, FEATURES = TARGET.startswith(("x86", "i")), FEATURE_LIST.split(",")
 REGISTER_BYTES, REGISTERS = registers()
+COMPRESSES_BYTES = "+avx512vbmi2" in FEATURES
 
 
 class Vector(types.Type):

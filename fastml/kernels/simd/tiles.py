@@ -115,6 +115,37 @@ def repeat_row(typingctx, rows, row):
 
 
 @intrinsic
+def split_tile(typingctx, tile):
+    """Return the upper half of the rows of a tile, and the lower half."""
+    half = Tile(tile.dtype, tile.rows // 2, tile.vectors, tile.tail.lanes)
+
+    def codegen(context, builder, sig, args):
+        halves = [ir.Constant(half.llvm, ir.Undefined)] * 2
+        for r, v, number in tile.registers():
+            which, row = divmod(r, half.rows)
+            register = builder.extract_value(args[0], number)
+            halves[which] = builder.insert_value(halves[which], register, row * tile.vectors + v)
+        return context.make_tuple(builder, sig.return_type, halves)
+
+    return types.UniTuple(half, 2)(tile), codegen
+
+
+@intrinsic
+def join_tiles(typingctx, upper, lower):
+    """Return the tile whose halves are two tiles."""
+    tile = Tile(upper.dtype, upper.rows * 2, upper.vectors, upper.tail.lanes)
+
+    def codegen(context, builder, sig, args):
+        value = ir.Constant(tile.llvm, ir.Undefined)
+        for r, v, number in tile.registers():
+            which, row = divmod(r, upper.rows)
+            value = builder.insert_value(value, builder.extract_value(args[which], row * tile.vectors + v), number)
+        return value
+
+    return tile(upper, lower), codegen
+
+
+@intrinsic
 def add_row(typingctx, tile, X, i, j, row):
     """tile[r] += X[i, j + r] * row, a tile of one row."""
 
