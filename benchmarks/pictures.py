@@ -19,8 +19,8 @@ from fastml.plotting.figures import TEST_COLOUR, TRAIN_COLOUR, VALID_COLOUR
 
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
 SHAPE, DIGITS, DEFORMATIONS = (28, 28), 4, 7
-# A mini-batch, and the rows of a register tile.
-BATCH, ROWS = 100, 4
+# A mini-batch, and the rows of half a register tile.
+BATCH, PAIR = 100, 2
 # The runs of the commands on the page about training, with the colours of their curves.
 COSINE = {"bias": True, "shuffle": True, "schedule": "cosine"}
 RUNS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -60,14 +60,14 @@ def optimizers() -> Figure:
 
 
 def patterns() -> Figure:
-    """Return which pixels of a mini-batch are not zero, and which of them the tiles of rows multiply."""
+    """Return which pixels of a mini-batch are not zero, and which of them pairs of rows multiply."""
     (X, y), _ = load_mnist(raw=True)
     marks = (X[:BATCH] != 0)[np.argsort(y[:BATCH], kind="stable")]
-    listed = np.repeat(marks.reshape(-1, ROWS, marks.shape[1]).any(axis=1), ROWS, axis=0)
+    listed = np.repeat(marks.reshape(-1, PAIR, marks.shape[1]).any(axis=1), PAIR, axis=0)
     figure = Figure(figsize=(9, 3), layout="constrained")
     titles = (
         f"{marks.mean():.0%} of the pixels are not zero",
-        f"{listed.mean():.0%} are multiplied by tiles of {ROWS} rows",
+        f"{listed.mean():.0%} are multiplied by pairs of rows",
     )
     for axes, image, title in zip(figure.subplots(1, 2, sharey=True), (marks, listed), titles, strict=True):
         axes.imshow(image, cmap="gray_r", aspect="auto", interpolation="nearest")

@@ -61,6 +61,10 @@ def test_shapes_beyond_one_tile(model, dtype, shape):
     assert_agrees(model, dtype, make_problem(*shape, batch=10, density=0.3))
 
 
+def test_more_features_than_two_bytes_can_count(model):
+    assert_agrees(model, "float32", make_problem(20, 65_560, 4, 3, batch=10, density=0.01))
+
+
 @DTYPES
 @pytest.mark.parametrize("input_dim", [40, 48, 800, 1100])
 @pytest.mark.parametrize("batch", [127, 128, 129, 300, 2500])

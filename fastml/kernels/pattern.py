@@ -31,7 +31,7 @@ class Lists(NamedTuple):
     order: NDArray[np.int64]  # (workers, blocks, rows): the rows of a block as groups take them, similar ones together
     keys: NDArray[np.int32]  # (workers, rows): sort keys
     masks: NDArray[np.uint16]  # (workers, blocks, features / MASK_BITS, rows): a bit for each feature that is not zero
-    features: NDArray[np.unsignedinteger]  # (workers, LISTS, row groups, features + MASK_BITS)
+    features: NDArray[np.uint16 | np.uint32]  # (workers, LISTS, row groups, features + MASK_BITS)
     feature_counts: NDArray[np.int64]  # (workers, LISTS, row groups): how many of `features` are listed
     feature_work: NDArray[np.int64]  # (workers, row groups): how often a pair of rows multiplies a feature
     rows: NDArray[np.uint8]  # (workers, LISTS, feature groups, rows + ROW_BITS)
