@@ -36,7 +36,7 @@ class Case:
     hidden_dim: int = 0
     batch: int = 100
     pixels: str = "float32"
-    lr: float = 0.02
+    lr: float = 0.01
     evaluation: bool = False
     num_classes: int = NUM_CLASSES
     optimizer: str = "sgd"
