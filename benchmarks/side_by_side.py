@@ -24,8 +24,8 @@ SLOW_SECONDS, SLOW_ROUNDS = 2, 2
 # The largest difference of two results, as a part of the norm of the change of the weights. The step sizes are small,
 # because with long steps rounding decides the result. With lr 0.1, one of 400 hidden units ended elsewhere in NumPy's
 # float32 than in float64, and the results were 0.08 apart; with lr 0.02, pixels that differed in the last bit ended
-# 0.007 apart. Where X has no zeros, results with lr 0.0005 were 0.0007 apart, or 0.0024 where NumPy had one thread. With
-# lr 0.0003 they are 0.0002 apart.
+# 0.007 apart. Where X has no zeros, results with lr 0.0005 were 0.0007 apart, or 0.0024 where NumPy had one thread, and
+# with lr 0.0003 they are 0.0002 apart.
 TOLERANCE = 1e-3
 
 
