@@ -16,12 +16,14 @@ from fastml.kernels.simd.tiles import (
     add_outer_rows,
     add_row,
     add_stored,
+    join_tiles,
     lanes_of,
     mask_tile,
     prefetch,
     relu_tile,
     repeat_row,
     scale_tile,
+    split_tile,
     store_tile,
     sum_tile,
     zero_tile,
@@ -67,6 +69,11 @@ def tile_functions(rows, vectors):
         for q in range(terms):
             tile = add_outer_rows(tile, X, chosen, q, W, q, h)
         store_tile(tile, out, chosen, 2)
+
+    @compiled
+    def swap_halves(X, W, i, h, terms, out):
+        upper, lower = split_tile(of_rows(X, W, i, h, terms, out))
+        store_tile(join_tiles(lower, upper), out, 1, 2)
 
     @compiled
     def add(X, W, i, h, terms, base, out):
@@ -116,6 +123,7 @@ def tile_functions(rows, vectors):
         store=store,
         store_columns=store_columns,
         store_any_rows=store_any_rows,
+        swap_halves=swap_halves,
         add=add,
         scale=scale,
         repeat=repeat,
@@ -170,6 +178,14 @@ def test_a_tile_is_stored_or_added(dtype, shape, terms):
     np.testing.assert_array_equal(
         base[1 : 1 + shape[0], 2 : 2 + W.shape[1] - 3], out[1 : 1 + shape[0], 2 : 2 + W.shape[1] - 3]
     )
+
+
+@pytest.mark.parametrize("vectors", [panels.MOST_VECTORS, panels.MOST_VECTORS - 0.5 if UNITS == 2 else 1])
+def test_a_tile_is_split_and_joined(dtype, vectors):
+    X, W, before = tile_problem(dtype, panels.ROWS, vectors, 5)
+    out, product = before.copy(), X[2:] @ W[:, 3:]
+    tile_functions(panels.ROWS, vectors).swap_halves(X, W, 2, 3, 5, out)
+    assert_wrote(out, before, np.concatenate([product[panels.PAIR :], product[: panels.PAIR]]))
 
 
 @TILES

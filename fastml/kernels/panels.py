@@ -22,6 +22,7 @@ from fastml.kernels.simd.tiles import UNITS, lanes_of
 
 # The tile: 4 x 5 registers and 5 + 1 for operands fit AVX-512's 32 registers, 4 x 3 and 3 + 1 fit AVX2's 16.
 ROWS = 4
+# The rows of half a tile, which has a list of its own: see `pattern`.
 PAIR = ROWS // 2
 MOST_VECTORS = 5 if registers.REGISTERS == 32 else 3
 # Classes that go through the registers together.
