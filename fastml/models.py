@@ -12,9 +12,10 @@ from fastml.arrays import RowSource
 from fastml.kernels.batches import Descent
 from fastml.kernels.input import Examples
 from fastml.kernels.loss import MANY_CLASSES, Verdicts
-from fastml.kernels.many_classes import ManyClasses
 from fastml.kernels.network import Network
+from fastml.kernels.network_many_classes import NetworkManyClasses
 from fastml.kernels.panels import Arrays
+from fastml.kernels.softmax_many_classes import SoftmaxManyClasses
 from fastml.kernels.softmax_regression import SoftmaxRegression
 from fastml.kernels.update import Update
 from fastml.optimizers import Optimizer
@@ -115,13 +116,15 @@ def softmax_regression_kernels(layers: tuple[Arrays, ...], workers: int, transfo
     """Return the kernels of softmax regression that suit the number of classes."""
     (arrays,) = layers
     if arrays.weights.shape[1] >= MANY_CLASSES:
-        return ManyClasses((arrays,), workers)
+        return SoftmaxManyClasses((arrays,), workers)
     return SoftmaxRegression((arrays,), workers, transforms)
 
 
 def network_kernels(layers: tuple[Arrays, ...], workers: int, transforms: bool) -> Kernels:
-    """Return the kernels of the network, which transform X wherever they must."""
+    """Return the kernels of the network that suit the number of classes; they transform X wherever they must."""
     first, last = layers
+    if last.weights.shape[1] >= MANY_CLASSES:
+        return NetworkManyClasses((first, last), workers)
     return Network((first, last), workers)
 
 

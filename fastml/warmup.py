@@ -27,6 +27,9 @@ def warmup() -> None:
             theta = np.zeros((16, num_classes), np.float32)
             softmax_regression_epoch(X, y, theta)
             evaluate(X, y, theta)
+            W1, W2 = np.zeros((16, 16), np.float32), np.zeros((16, num_classes), np.float32)
+            nn_epoch(X, y, W1, W2)
+            evaluate(X, y, W1, W2)
     for columns in range(MOST_VECTORS * lanes(np.float32), 0, -lanes(np.float32) // UNITS):
         W1, W2 = np.zeros((16, columns), np.float32), np.zeros((columns, 2), np.float32)
         nn_epoch(X, y, W1, W2)

@@ -13,18 +13,19 @@ from numba.core import event
 
 import fastml
 from fastml.kernels.compile import forks
-from fastml.kernels.many_classes import ManyClasses
 from fastml.kernels.network import Network
+from fastml.kernels.network_many_classes import NetworkManyClasses
+from fastml.kernels.softmax_many_classes import SoftmaxManyClasses
 from fastml.kernels.softmax_regression import SoftmaxRegression
 from tests.problems import EPOCHS, make_problem
 
 ROOT = Path(__file__).parents[1]
 TIMEOUT_SECONDS = 120
-KERNELS = (Network, SoftmaxRegression, ManyClasses)
+KERNELS = (Network, NetworkManyClasses, SoftmaxRegression, SoftmaxManyClasses)
 # Model, inputs, hidden units, classes, rows, rows of a batch. With 800 and 80 inputs X is read where it lies, with 1603
 # and 83 it is packed and padded. A batch of more than 128 rows goes through in blocks. Softmax regression with few
 # classes cuts features into parts of at least 24 vectors: 800 floats have two, 1600 four. 20 hidden units are one
-# panel, 131 two or four, 300 six: so a panel has one owner, or several.
+# panel, 131 two or four, 300 six: so a panel has one owner, or several. So it is with classes, where there are many.
 SHAPES = (
     ("softmax", 800, 0, 7, 103, 17),
     ("softmax", 1603, 0, 7, 703, 301),
@@ -36,6 +37,8 @@ SHAPES = (
     ("nn", 83, 20, 7, 103, 17),
     ("nn", 80, 20, 7, 703, 301),
     ("nn", 83, 131, 101, 203, 151),
+    ("nn", 80, 20, 300, 103, 17),
+    ("nn", 1104, 300, 60, 303, 301),
 )
 
 

@@ -22,7 +22,7 @@ import numpy as np
 
 import fastml
 from fastml import slices
-from fastml.kernels import many_classes, network, panels, softmax_regression
+from fastml.kernels import network, network_many_classes, panels, softmax_many_classes, softmax_regression
 from fastml.kernels.compile import calls, forks
 from fastml.kernels.loss import MANY_CLASSES, judge_logits
 from fastml.kernels.products import PRODUCTS
@@ -36,8 +36,10 @@ WIDTHS = range(1, panels.MOST_VECTORS * UNITS + 1)
 KERNELS = (
     network.learn_network,
     network.judge_network,
-    many_classes.learn_many_classes,
-    many_classes.judge_many_classes,
+    network_many_classes.learn_network_many_classes,
+    network_many_classes.judge_network_many_classes,
+    softmax_many_classes.learn_softmax_many_classes,
+    softmax_many_classes.judge_softmax_many_classes,
     softmax_regression.learn_from_rows_in_place,
     softmax_regression.judge_rows_in_place,
     softmax_regression.learn_from_packed_rows,
@@ -46,10 +48,10 @@ KERNELS = (
     calls.run_workers,
     *(kernel for kernels in PRODUCTS.values() for kernel in kernels),
 )
-# For weights of each of 2 dtypes: the steps and the verdicts of 3 models, of which the one with few classes reads bytes
+# For weights of each of 2 dtypes: the steps and the verdicts of 4 models, of which the one with few classes reads bytes
 # and numbers of its own dtype in place and packs the others, each once more in the caller of them all, which does not
 # tell bytes that are packed from others; the verdicts on logits; and for each width the products.
-MOST_SIGNATURES = 2 * (2 * (1 + 1 + 4) + 2 * (1 + 1 + 3) + 1 + len(WIDTHS) * len(PRODUCTS))
+MOST_SIGNATURES = 2 * (2 * (1 + 1 + 1 + 4) + 2 * (1 + 1 + 1 + 3) + 1 + len(WIDTHS) * len(PRODUCTS))
 # In units of the last place. What two orders of a sum differ by is amplified from batch to batch; a term that is
 # missing, or one too many, is thousands of times larger.
 SLACK = 1000

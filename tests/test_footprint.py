@@ -1,8 +1,7 @@
 """What an epoch takes beside X and the weights: the weights once more, a batch of intermediates, and 16 MB.
 
-Not in this: the gradient, which takes the weights once more where a batch has several blocks; partial logits, one for
-each panel, which take more with 62 classes and batches of 5,000 rows; and a bit for each feature of a batch
-and each worker, which take more than a batch of floats from 32 workers on.
+Not in this: the gradient, which takes the weights once more where a batch has several blocks; and a bit for each
+feature of a batch and each worker, which take more than a batch of floats from 32 workers on.
 """
 
 import itertools
@@ -10,10 +9,10 @@ import itertools
 import numpy as np
 import pytest
 
-from fastml.kernels.network import Network
 from fastml.kernels.panels import Arrays
 from fastml.kernels.softmax_regression import SoftmaxRegression
 from fastml.kernels.update import Sgd, Update
+from fastml.models import network_kernels
 
 CONSTANT_BYTES = 16e6
 
@@ -33,7 +32,7 @@ def bytes_of(values):
 def test_network(workers, dtype):
     for inputs, hidden, classes, batch in itertools.product((20, 784, 3072), (16, 400, 1000), (2, 62), (1, 100, 1000)):
         weights = np.zeros((inputs, hidden), dtype), np.zeros((hidden, classes), dtype)
-        kernels = Network(tuple(Arrays(W, None) for W in weights), workers)
+        kernels = network_kernels(tuple(Arrays(W, None) for W in weights), workers, False)
         kernels.reserve(batch, plain(dtype))
         intermediates = batch * (inputs + 2 * hidden + 2 * classes) * weights[0].itemsize
         taken, several = bytes_of(kernels.weights) + bytes_of(kernels.memory), batch > kernels.memory.block_rows

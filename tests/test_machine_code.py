@@ -12,7 +12,7 @@ from numba import types
 import fastml
 from fastml.datasets import deform
 from fastml.datasets.kernels import deformation
-from fastml.kernels import layer, many_classes, network, softmax_regression
+from fastml.kernels import layer, network, network_many_classes, softmax_many_classes, softmax_regression
 from fastml.kernels.compile import calls, options
 from fastml.kernels.panels import MOST_VECTORS, ROWS
 from fastml.kernels.products import PRODUCTS
@@ -76,8 +76,10 @@ def test_kernels_of_float32_do_not_compute_in_float64(kernels):
     [
         (network.learn_network, 2),
         (network.judge_network, 2),
-        (many_classes.learn_many_classes, 2),
-        (many_classes.judge_many_classes, 2),
+        (network_many_classes.learn_network_many_classes, 2),
+        (network_many_classes.judge_network_many_classes, 2),
+        (softmax_many_classes.learn_softmax_many_classes, 2),
+        (softmax_many_classes.judge_softmax_many_classes, 2),
         (softmax_regression.learn_from_rows_in_place, 6),
         (softmax_regression.judge_rows_in_place, 6),
         (softmax_regression.learn_from_packed_rows, 2),

@@ -89,7 +89,7 @@ def forward(batch, layers, memory):
     block = input.read(examples, 0, BATCH, memory.X[0], memory.identity, lists.masks[:0])
     ahead = input.ahead_of(examples, BATCH, BATCH, 1, memory.position[0])
     for p in range(layers.first.weights.shape[0]):
-        layer.forward(layers.first, Tiles(p, 0, groups_of(BATCH)), block, lists, True, memory.hidden[p], ahead)
+        layer.forward(layers.first, Tiles(p, 0, groups_of(BATCH)), block, lists, True, memory.hidden[p], 0, ahead)
 
 
 def logits(batch, layers, memory):

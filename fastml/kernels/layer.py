@@ -57,7 +57,7 @@ def for_sparse_rows(layer: Layer, lists: Lists, memory: NDArray, outputs: NDArra
     X.flags.writeable = False
     ahead = Ahead(X.view(np.uint8), np.arange(0), 1, 1, np.arange(0))
     block = Block(X, np.arange(0), np.arange(0), memory[0])
-    arguments = {"forward": (block, lists, True, outputs, ahead)}
+    arguments = {"forward": (block, lists, True, outputs, 0, ahead)}
     if update is not None:
         arguments["gradient"] = block, lists, outputs, update, ahead
     return with_products(layer, **arguments)
@@ -67,8 +67,8 @@ def for_sparse_rows(layer: Layer, lists: Lists, memory: NDArray, outputs: NDArra
 def forward(width):
     """Make the product of a layer with X."""
 
-    def forward(layer, tiles, block, lists, relu, out, ahead):
-        """Write out = bias + X W, or its relu, for some groups of rows of a panel; out (rows as in order, width)."""
+    def forward(layer, tiles, block, lists, relu, out, column, ahead):
+        """Write out[:, column:] = bias + X W, or its relu, for some groups of rows of a panel, in the order of rows."""
         W, position = layer.weights[tiles.panel], ahead.position[0]
         # The bias and the product of the offset of X with W are the same for all rows.
         start = add_stored(zero_tile(1, width, W), W, bias_row(layer), 0)
@@ -88,7 +88,7 @@ def forward(width):
             tile = join_tiles(upper, lower)
             if relu:
                 tile = relu_tile(tile)
-            store_tile(tile, out, g * ROWS, 0)
+            store_tile(tile, out, g * ROWS, column)
         ahead.position[0] = position
 
     return forward

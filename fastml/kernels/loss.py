@@ -13,8 +13,8 @@ from fastml.kernels.panels import ROWS, padded_size
 from fastml.kernels.simd.vectors import exp, lane, load_vector, store_vector
 
 BAND = 16
-# From this many classes on, the workers share out the bands. With fewer, each worker makes all dlogits for itself: this
-# takes less time than to fetch them from the cache of another core.
+# From this many classes on, the last layer is in panels of classes, and the workers share out the bands. With fewer,
+# each worker makes all dlogits for itself: this takes less time than to fetch them from the cache of another core.
 MANY_CLASSES = 48
 
 

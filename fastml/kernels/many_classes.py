@@ -1,6 +1,6 @@
-"""Softmax regression with many classes: a mini-batch as one worker of a team, and the verdicts of the model on a block.
+"""A last layer with many classes: its logits, dlogits and gradient on a block, made by a team of workers.
 
-theta is a layer in panels of classes, as W1 of the network is in panels of hidden units, and skips zeros like W1. Each
+The layer is in panels of classes, as W1 of the network is in panels of hidden units, and skips zeros like W1. Each
 worker owns panels of classes. Workers meet when all logits of a block are written, and again when all dlogits are. The
 softmax of a row needs all classes, so the workers share out the bands of rows.
 """
@@ -8,154 +8,102 @@ softmax of a row needs all classes, so the workers share out the bands of rows.
 from typing import NamedTuple
 
 import numpy as np
+from numba.np.unsafe.ndarray import to_fixed_tuple
 from numpy.typing import NDArray
 
-from fastml.kernels import input, layer, loss, panels, pattern, team, update
-from fastml.kernels.batches import PackedModel, judge_blocks, learn_batches
-from fastml.kernels.compile.options import helper, inlined, worker_kernel
+from fastml.kernels import layer, loss, panels, pattern, team
+from fastml.kernels.compile.options import helper, inlined
 from fastml.kernels.loss import BAND, Logits
-from fastml.kernels.panels import ROWS, Arrays, Layer
-from fastml.kernels.pattern import Lists
+from fastml.kernels.panels import ROWS, Layer
 from fastml.kernels.simd.tiles import UNITS
-from fastml.kernels.team import Team, Tiles, Worker
-from fastml.kernels.update import Update
+from fastml.kernels.simd.transposes import columns_to_rows, rows_to_columns
+from fastml.kernels.team import Tiles
 
 
-class Weights(NamedTuple):
-    """theta in panels of classes."""
+class Head(NamedTuple):
+    """Memory for the logits of a block of all workers, or of blocks that are judged: then each worker has its own."""
 
-    theta: Layer
-    num_classes: int
-
-
-class Memory(NamedTuple):
-    """Memory for a block of all workers, or for blocks that are judged: then each worker has its own memory."""
-
-    X: NDArray  # (workers, rows, features): the packed rows of a block
-    lists: Lists
-    rows: NDArray  # (panels, rows, width): logits in the order of the block, then dlogits; to judge (workers, ...)
-    bands: NDArray  # (1, bands, 1, classes, BAND): logits, a part alone; to judge (workers, ...)
-    dlogits: NDArray  # (1, bands, classes, BAND); to judge (workers, ...)
+    rows: NDArray  # (panels, rows, width): logits in the order of the groups, then dlogits; to judge (workers, ...)
+    bands: NDArray  # (1, bands, classes, BAND): logits, then dlogits; to judge (workers, ...)
     start: NDArray  # (1, classes): zeros, for the logits contain the bias
     factor: np.floating  # 1: the logits have no factor
-    identity: NDArray[np.int64]  # (rows of a block,): 0, 1, 2, ...
-    position: NDArray[np.int64]  # (workers, 16): how far X has been prefetched
-    block_rows: int
-    team: Team
+
+
+def head_for(last: Layer, rows: int, workers: int, learn: bool) -> Head:
+    """Return memory for blocks of a number of rows: of a layer in panels of classes, to learn or to judge."""
+    count, _, width = last.weights.shape
+    owners, dtype = 1 if learn else workers, last.weights.dtype
+    classes = int(last.offsets[-1]) * panels.lanes(dtype) // UNITS
+    return Head(
+        rows=panels.aligned_zeros((count if learn else workers, rows, width), dtype),
+        bands=panels.aligned_zeros((owners, rows // BAND, classes, BAND), dtype),
+        start=np.zeros((1, classes), dtype),
+        factor=dtype.type(1),
+    )
+
+
+@helper
+def logits_of(head, owner):
+    """Return the logits of a block, whose only part becomes the dlogits in place."""
+    bands = head.bands[owner]
+    return Logits(False, head.start, bands.reshape(bands.shape[0], 1, bands.shape[1], BAND), head.factor, bands)
 
 
 @inlined
-def step(batch, weights, memory, verdicts, worker):
-    """Train theta on one mini-batch, as one worker."""
-    theta, me, size = weights.theta, worker.number, min(memory.block_rows, batch.stop - batch.start)
-    count, groups = theta.weights.shape[0], panels.feature_groups(theta)
+def make_logits(last, block, lists, head, ahead, worker):
+    """Write a worker's share of the logits of a block to the bands."""
+    count, groups = last.weights.shape[0], pattern.groups_of(block.labels.size)
     begin, end = team.own_panels(worker, count)
-    lists, bands, dlogits = pattern.own_lists(memory.lists, worker, 0), memory.bands[0], memory.dlogits[0]
-    for start in range(batch.start, batch.stop, size):
-        stop = min(start + size, batch.stop)
-        block = input.read(batch.examples, start, stop, memory.X[me], memory.identity, lists.masks)
-        steps = pattern.list_features(block.labels, lists) * count // worker.count
-        ahead = input.ahead_of(batch.examples, stop, stop + size // 2, steps, memory.position[me])
-        for p in range(begin, end):
-            tiles = team.own_tiles(worker, p, count, lists.feature_work, pattern.groups_of(stop - start))
-            layer.forward(theta, tiles, block, lists, False, memory.rows[p], ahead)
-            write_bands(theta, tiles, memory.rows[p], bands)
-        team.meet(worker)
-        logits = Logits(False, memory.start, bands, memory.factor, dlogits)
-        targets = loss.targets_of(batch.examples, start, stop, lists.order)
-        loss.make_dlogits(logits, targets, weights.num_classes, loss.verdicts_from(verdicts, start), worker)
-        write_rows(theta, dlogits, stop - start, lists.order, memory.rows, worker)
-        team.meet(worker)
-        steps = pattern.list_rows(stop - start, groups, lists, start == batch.start) * count // worker.count
-        ahead = input.ahead_of(batch.examples, stop + size // 2, stop + size, steps, memory.position[me])
-        now = update.of_block(batch.update, start == batch.start, stop == batch.stop)
-        for p in range(begin, end):
-            tiles = team.own_tiles(worker, p, count, lists.row_work, groups)
-            layer.gradient(theta, tiles, block, lists, memory.rows[p], now, ahead)
-        if team.shares_panels(worker, count):
-            team.meet(worker)
+    for p in range(begin, end):
+        tiles = team.own_tiles(worker, p, count, lists.feature_work, groups)
+        layer.forward(last, tiles, block, lists, False, head.rows[p], 0, ahead)
+        write_bands(last, tiles, head.rows[p], head.bands[0])
 
 
 @inlined
-def judge(examples, rows, weights, memory, verdicts, worker):
-    """Write the verdicts of the model on a block, as one worker."""
-    theta, me, bands, (start, stop, following) = weights.theta, worker.number, memory.bands[worker.number], rows
-    lists = pattern.own_lists(memory.lists, worker, 0)
-    block = input.read(examples, start, stop, memory.X[me], memory.identity, lists.masks)
-    steps = pattern.list_features(block.labels, lists) * theta.weights.shape[0]
-    ahead = input.ahead_of(examples, following, following + memory.block_rows, steps, memory.position[me])
-    for p in range(theta.weights.shape[0]):
-        tiles = Tiles(p, 0, pattern.groups_of(stop - start))
-        layer.forward(theta, tiles, block, lists, False, memory.rows[me], ahead)
-        write_bands(theta, tiles, memory.rows[me], bands)
-    logits = Logits(False, memory.start, bands, memory.factor, memory.dlogits[me])
-    loss.judge_block(logits, loss.targets_of(examples, start, stop, lists.order), weights.num_classes, verdicts)
+def make_dlogits(last, targets, num_classes, order, head, verdicts, worker):
+    """Make the dlogits of a block from its logits, and write each row of them where `order` says."""
+    team.meet(worker)
+    loss.make_dlogits(logits_of(head, 0), targets, num_classes, verdicts, worker)
+    write_rows(last, head, targets.labels.size, order, worker)
+    team.meet(worker)
+
+
+@inlined
+def write_logits(last, block, lists, head, ahead, me):
+    """Write all logits of a block to the bands of one worker, who judges the block alone."""
+    for p in range(last.weights.shape[0]):
+        tiles = Tiles(p, 0, pattern.groups_of(block.labels.size))
+        layer.forward(last, tiles, block, lists, False, head.rows[me], 0, ahead)
+        write_bands(last, tiles, head.rows[me], head.bands[me])
+
+
+@inlined
+def make_gradient(last, block, lists, head, update, ahead, worker):
+    """Make a worker's share of the gradient of the layer on a block."""
+    count, groups = last.weights.shape[0], panels.feature_groups(last)
+    begin, end = team.own_panels(worker, count)
+    for p in range(begin, end):
+        tiles = team.own_tiles(worker, p, count, lists.row_work, groups)
+        layer.gradient(last, tiles, block, lists, head.rows[p], update, ahead)
 
 
 @helper
-def write_bands(theta, tiles, rows, bands):
+def write_bands(last, tiles, rows, bands):
     """Write the logits of some groups of rows of a panel, (rows, width), to bands."""
-    column, end = panels.first_column(theta, tiles.panel), panels.first_column(theta, tiles.panel + 1)
+    column, end = panels.first_column(last, tiles.panel), panels.first_column(last, tiles.panel + 1)
     for i in range(tiles.first * ROWS, tiles.last * ROWS, ROWS):
-        band, r = bands[i // BAND, 0], i % BAND
-        for k in range(end - column):
-            for more in range(ROWS):
-                band[column + k, r + more] = rows[i + more, k]
+        for k in range(column, end, panels.unit_of(last)):
+            rows_to_columns(ROWS, rows, i, k - column, bands[i // BAND], k, i % BAND)
 
 
 @helper
-def write_rows(theta, dlogits, count, order, rows, worker):
-    """Write a worker's bands of dlogits to rows, (panels, rows, width), each row where the block has it."""
-    for p in range(rows.shape[0]):
-        column, end = panels.first_column(theta, p), panels.first_column(theta, p + 1)
-        for i in range(count):
+def write_rows(last, head, count, order, worker):
+    """Write a worker's bands of dlogits, of count rows in all, to their rows."""
+    for p in range(head.rows.shape[0]):
+        column, end = panels.first_column(last, p), panels.first_column(last, p + 1)
+        for i in range(0, count, ROWS):
             if i // BAND % worker.count == worker.number:
-                row, band, r = rows[p, order[i]], dlogits[i // BAND, column:], i % BAND
-                for k in range(end - column):
-                    row[k] = band[k, r]
-
-
-@worker_kernel
-def learn_many_classes(examples, descent, weights, memory, verdicts, number, workers):
-    """Train softmax regression on a slice, as one worker."""
-    learn_batches(step, examples, descent, weights, memory, verdicts, number, workers)
-
-
-@worker_kernel
-def judge_many_classes(examples, weights, memory, verdicts, number, workers):
-    """Write the verdicts of softmax regression on a slice, as one worker."""
-    judge_blocks(judge, examples, weights, memory, verdicts, number, workers)
-
-
-class ManyClasses(PackedModel):
-    """Softmax regression with many classes in the form of the kernels."""
-
-    kernels = learn_many_classes, judge_many_classes
-
-    def __init__(self, layers: tuple[Arrays], workers: int):
-        (arrays,) = layers
-        theta = panels.pack(arrays, ROWS, ROWS)
-        self.weights, self.copies = Weights(theta, arrays.weights.shape[1]), panels.panel_copies(theta, arrays, ROWS)
-        self.input_dim, self.workers, self.dtype = len(arrays.weights), workers, theta.weights.dtype
-
-    def reserve(self, batch: int, update: Update | None) -> None:
-        """Reserve memory for batches of up to batch rows: to learn by updates like `update`, or to judge with None."""
-        theta, size, workers = self.weights.theta, input.block_rows(batch, self.input_dim, self.dtype), self.workers
-        (count, _, width), learn = theta.weights.shape, update is not None
-        owners, classes = 1 if learn else workers, int(theta.offsets[-1]) * panels.lanes(self.dtype) // UNITS
-        self.memory = memory = Memory(
-            X=panels.aligned_zeros((workers, size, pattern.row_stride(self.input_dim, self.dtype)), self.dtype),
-            lists=pattern.lists_for(workers, 1, size, self.input_dim),
-            rows=panels.aligned_zeros((count if learn else workers, size, width), self.dtype),
-            bands=panels.aligned_zeros((owners, size // BAND, 1, classes, BAND), self.dtype),
-            dlogits=panels.aligned_zeros((owners, size // BAND, classes, BAND), self.dtype),
-            start=np.zeros((1, classes), self.dtype),
-            factor=self.dtype.type(1),
-            identity=np.arange(size),
-            position=np.zeros((workers, 16), np.int64),
-            block_rows=size,
-            team=team.team_of(workers),
-        )
-        lists = pattern.own_lists.py_func(memory.lists, Worker(memory.team, 0, workers), 0)
-        theta = layer.for_sparse_rows(theta, lists, memory.X, memory.rows[0], update)
-        self.weights = self.weights._replace(theta=panels.with_gradient(theta, learn and batch > size))
+                band, group = head.bands[0, i // BAND], to_fixed_tuple(order[i:], ROWS)
+                for k in range(column, end, panels.unit_of(last)):
+                    columns_to_rows(ROWS, head.rows[p], group, k - column, band, k, i % BAND)

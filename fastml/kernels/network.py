@@ -1,4 +1,4 @@
-"""The two-layer ReLU network: one mini-batch as one worker of a team, and the verdicts of the model on a block.
+"""The two-layer ReLU network with few classes: a mini-batch as one worker of a team, and the verdicts on a block.
 
 Each worker owns panels of hidden units: their columns of W1, their rows of W2. All workers need the rows, patterns and
 dlogits of a batch. Each worker makes its own, because reading a cache line that another core wrote is slow. Workers
@@ -14,7 +14,7 @@ from fastml.kernels import input, layer, loss, panels, pattern, products, team, 
 from fastml.kernels.batches import PackedModel, after_forward, before_backward, judge_blocks, learn_batches
 from fastml.kernels.compile.options import inlined, worker_kernel
 from fastml.kernels.layer import Dots, Outer
-from fastml.kernels.loss import BAND, MANY_CLASSES, Logits
+from fastml.kernels.loss import BAND, Logits
 from fastml.kernels.panels import CLASSES, ROWS, Arrays, Layer
 from fastml.kernels.pattern import Lists
 from fastml.kernels.team import Team, Tiles, Worker
@@ -38,7 +38,7 @@ class Memory(NamedTuple):
     hidden: NDArray  # (panels, rows of a batch, width); to judge (workers, rows of a block, width)
     dhidden: NDArray  # (workers, rows of a block, width)
     partial: NDArray  # (sets, bands of a batch, panels, classes, BAND), used in turn; to judge (workers, ...)
-    dlogits: NDArray  # (workers, bands of a batch, classes, BAND); one for all workers with `MANY_CLASSES`
+    dlogits: NDArray  # (workers, bands of a batch, classes, BAND)
     sums: NDArray  # (workers, 1, classes): the sums of dlogits over the rows
     factor: np.floating  # 1: the logits have no factor
     none: NDArray  # (1, 0): the hidden units have no offset
@@ -55,7 +55,7 @@ def step(batch, layers, memory, verdicts, worker):
     size, one = min(memory.block_rows, batch.stop - batch.start), memory.factor
     count, groups = first.weights.shape[0], panels.feature_groups(first)
     shared, (begin, end) = team.shares_panels(worker, count), team.own_panels(worker, count)
-    partial, dlogits = memory.partial[batch.number % len(memory.partial)], memory.dlogits[me % len(memory.dlogits)]
+    partial, dlogits = memory.partial[batch.number % len(memory.partial)], memory.dlogits[me]
     for start in range(batch.start, batch.stop, size):
         at, stop = start - batch.start, min(start + size, batch.stop)
         lists = pattern.own_lists(memory.lists, worker, at // size)
@@ -64,7 +64,7 @@ def step(batch, layers, memory, verdicts, worker):
         ahead = input.ahead_of(batch.examples, stop, after_forward(batch, stop, size), steps, memory.position[me])
         for p in range(begin, end):
             tiles = team.own_tiles(worker, p, count, lists.feature_work, pattern.groups_of(stop - start))
-            layer.forward(first, tiles, block, lists, True, memory.hidden[p, at:], ahead)
+            layer.forward(first, tiles, block, lists, True, memory.hidden[p, at:], 0, ahead)
             dots = Dots(memory.hidden[p, at:], memory.identity[: tiles.last * ROWS], memory.identity[:0], 1)
             layer.logits(last.weights[p], dots, tiles, (0, panels.columns_of(first, p)), partial[at // BAND :], p)
     team.meet(worker)
@@ -74,8 +74,6 @@ def step(batch, layers, memory, verdicts, worker):
         order = pattern.own_lists(memory.lists, worker, at // size).order
         targets, some = loss.targets_of(batch.examples, start, stop, order), loss.verdicts_from(verdicts, start)
         loss.make_dlogits(logits, targets, layers.num_classes, some, worker)
-    if layers.num_classes >= MANY_CLASSES:
-        team.meet(worker)
     for start in range(batch.start, batch.stop, size):
         at, stop = start - batch.start, min(start + size, batch.stop)
         lists, bands = pattern.own_lists(memory.lists, worker, at // size), dlogits[at // BAND :]
@@ -118,7 +116,7 @@ def judge(examples, rows, layers, memory, verdicts, worker):
     dots = Dots(hidden, memory.identity[: pattern.groups_of(stop - start) * ROWS], memory.identity[:0], 1)
     for p in range(first.weights.shape[0]):
         tiles = Tiles(p, 0, pattern.groups_of(stop - start))
-        layer.forward(first, tiles, block, lists, True, hidden, ahead)
+        layer.forward(first, tiles, block, lists, True, hidden, 0, ahead)
         layer.logits(last.weights[p], dots, tiles, (0, panels.columns_of(first, p)), partial, p)
     logits = Logits(layers.bias.has_bias, layers.bias.weights[me], partial, memory.factor, memory.dlogits[me])
     loss.judge_block(logits, loss.targets_of(examples, start, stop, lists.order), layers.num_classes, verdicts)
@@ -137,7 +135,7 @@ def judge_network(examples, layers, memory, verdicts, number, workers):
 
 
 class Network(PackedModel):
-    """The network in the form of the kernels."""
+    """The network with few classes in the form of the kernels."""
 
     kernels = learn_network, judge_network
 
@@ -160,14 +158,13 @@ class Network(PackedModel):
         rows = blocks * size
         # With two sets of partial logits no worker waits for another at the end of a batch. A long batch has one set.
         sets = 2 if blocks == 1 else 1
-        makers = 1 if learn and num_classes >= MANY_CLASSES else workers
         self.memory = memory = Memory(
             X=panels.aligned_zeros((workers, size, pattern.row_stride(self.input_dim, self.dtype)), self.dtype),
             lists=pattern.lists_for(workers, blocks, size, self.input_dim),
             hidden=panels.aligned_zeros((count if learn else workers, rows, width), self.dtype),
             dhidden=panels.aligned_zeros((workers, size if learn else 0, width), self.dtype),
             partial=panels.aligned_zeros((sets if learn else workers, rows // BAND, count, classes, BAND), self.dtype),
-            dlogits=panels.aligned_zeros((makers, rows // BAND, classes, BAND), self.dtype),
+            dlogits=panels.aligned_zeros((workers, rows // BAND, classes, BAND), self.dtype),
             sums=np.zeros_like(self.bias.weights),
             factor=self.dtype.type(1),
             none=np.zeros((1, 0), self.dtype),

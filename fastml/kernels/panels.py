@@ -195,6 +195,12 @@ def first_column(layer, p):
 
 
 @helper
+def unit_of(layer):
+    """Return how many columns a unit has."""
+    return lanes_of(layer.weights) // UNITS
+
+
+@helper
 def bias_row(layer):
     """Return the row of the bias, in a layer whose panels are of outputs."""
     return layer.weights.shape[1] - ROWS

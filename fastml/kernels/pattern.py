@@ -141,12 +141,18 @@ def list_features(labels, lists):
 
     Return how many features both pairs of a group need, added up over the groups.
     """
-    groups, total = groups_of(labels.size), 0
+    groups = groups_of(labels.size)
     sort_rows(labels, lists.masks, lists.keys, lists.order)
     for i in range(labels.size, groups * ROWS):
         # The last row comes again to fill the last group: its result is then written twice.
         lists.order[i] = lists.order[labels.size - 1]
-    counts = lists.feature_counts
+    return list_in_order(groups, lists)
+
+
+@helper
+def list_in_order(groups, lists):
+    """List the features of each group of rows, which are in order; return what `list_features` returns."""
+    total, counts = 0, lists.feature_counts
     for g in range(groups):
         (a, b, c, d), found = to_fixed_tuple(lists.order[g * ROWS :], ROWS), (0, 0, 0)
         for m in range(lists.masks.shape[0]):
