@@ -37,15 +37,15 @@ class Learner:
     ):
         X, order = data.X, data.order
         self.data, self.parameters, self.options = data, parameters, options
-        self.threads = forks.available_threads()
         self.dtype = parameters.weights[0].dtype.newbyteorder("=")
         self.transform = transform_of(X, options.scale, options.shift, self.dtype, backgrounds)
         self.batch = min(options.batch, X.shape[0] if order is None else order.size)
         self.steps = options.optimizer.steps.copy()
         layers, transforms = parameters.layers(options.optimizer), not reads_in_place(self.transform, X)
         with forks.parallel_lock:  # may compile
-            self.kernels = parameters.model.kernels(layers, self.threads, transforms)
+            self.kernels = parameters.model.kernels(layers, forks.available_threads(), transforms)
             self.kernels.reserve(self.batch, options.update(self.dtype))
+        self.workers = self.kernels.workers_for(self.batch)
         self.kernels.copies.append((options.optimizer.steps, self.steps))
 
     def run_pass(self, order: NDArray[Any] | None, lr: float, progress: Progress | None) -> tuple[float, float]:
@@ -56,7 +56,7 @@ class Learner:
         options, num_classes = replace(self.options, lr=lr), self.parameters.num_classes
         rows = Rows(self.data.X, order, self.kernels, self.transform, options.has_reference)
         verdicts, losses, wrong = empty_verdicts(0, num_classes, self.dtype), 0.0, 0
-        for start, stop, workers in slices(rows, self.batch, self.threads, 4 * self.parameters.size):
+        for start, stop, workers in slices(rows, self.batch, self.workers, 4 * self.parameters.size):
             examples = rows.take(start, stop, self.data.y, self.data.sample_weight)
             if progress is not None:
                 verdicts = empty_verdicts(stop - start, num_classes, self.dtype)

@@ -35,6 +35,9 @@ class Kernels(Protocol):
     def as_read(self, X: NDArray[Any]) -> NDArray[Any]:
         """Return X in the form that the kernels read."""
 
+    def workers_for(self, batch: int) -> int:
+        """Return how many workers should learn from batches of a number of rows, at most those of the model."""
+
     def reserve(self, batch: int, update: Update | None) -> None:
         """Reserve memory for batches of up to batch rows: to learn by updates like `update`, or to judge with None."""
 

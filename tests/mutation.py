@@ -78,7 +78,7 @@ TESTS = {
     "kernels/batches.py": [BOTH, SHARED],
     "kernels/network.py": [NETWORK, SHARED],
     "kernels/network_many_classes.py": [NETWORK, SHARED],
-    "kernels/many_classes.py": [REGRESSION, SHARED],
+    "kernels/many_classes.py": [BOTH, SHARED],
     "kernels/softmax_many_classes.py": [REGRESSION, SHARED],
     "kernels/simd/transposes.py": [["tests/test_transposes.py"], BOTH, SHARED],
     "kernels/softmax_regression.py": [REGRESSION, SHARED],

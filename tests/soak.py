@@ -22,7 +22,7 @@ import numpy as np
 
 import fastml
 from fastml import slices
-from fastml.kernels import network, network_many_classes, panels, softmax_many_classes, softmax_regression
+from fastml.kernels import batches, network, network_many_classes, panels, softmax_many_classes, softmax_regression
 from fastml.kernels.compile import calls, forks
 from fastml.kernels.loss import MANY_CLASSES, judge_logits
 from fastml.kernels.products import PRODUCTS
@@ -220,11 +220,12 @@ def compile_all():
     # Every batch is for two workers, however small it is, and however many threads there are: so regions are compiled.
     two_threads = mock.patch.object(forks, "available_threads", return_value=2)
     any_batch = mock.patch.object(slices, "SMALL_OPERATIONS", 0)
+    any_panels = mock.patch.object(batches, "SHORT_BATCH", 0)
     for dtype, x_dtype in itertools.product(("float32", "float64"), ("uint8", "float32", "float64", "int16")):
         for model, classes in itertools.product(EPOCHS, (3, MANY_CLASSES)):
             problem = make_problem(10, 64, 40, classes, batch=5, dtype=x_dtype)
             weights = problem.weights(model, dtype)
-            with two_threads, any_batch:
+            with two_threads, any_batch, any_panels:
                 EPOCHS[model][0](problem.X, problem.y, *weights, **problem.settings)
                 fastml.evaluate(problem.X, problem.y, *weights, scale=problem.settings["scale"])
         fastml.loss_err(weights[0][:, :3], np.zeros(64, int))

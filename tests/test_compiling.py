@@ -41,6 +41,7 @@ def all_calls(directory):
         "softmax_regression_epoch": lambda: fastml.softmax_regression_epoch(X, y, THETA, **settings),
         "many classes": lambda: fastml.softmax_regression_epoch(X, y, MANY, **settings),
         "nn_epoch": lambda: fastml.nn_epoch(X, y, W1, W2, **settings),
+        "network, many classes": lambda: fastml.nn_epoch(X, y, W1, np.zeros((W1.shape[1], 60), np.float32), **settings),
         "train_softmax": lambda: fastml.train_softmax(X, y, X, y, verbose=False),
         "train_nn": lambda: fastml.train_nn(X, y, X, y, checkpoint=directory / "run", verbose=False),
         "evaluate": lambda: fastml.evaluate(X, y, W1, W2),

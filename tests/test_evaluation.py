@@ -5,6 +5,7 @@ import pytest
 
 import fastml
 from fastml import verdicts
+from fastml.kernels.loss import MANY_CLASSES
 from fastml.verdicts import LOGITS_ROWS
 from tests import reference
 from tests.problems import LAYOUTS, X_DTYPES, make_problem
@@ -135,3 +136,15 @@ def test_refuses(Z, y, error, match):
     for function in (fastml.softmax_loss, fastml.loss_err):
         with pytest.raises(error, match=match):
             function(Z, y)
+
+
+@DTYPES
+def test_a_hidden_unit_of_zeros_adds_nothing_to_many_logits(dtype):
+    problem = make_problem(8, 20, 10, MANY_CLASSES, batch=8, density=1.0)
+    W1, W2 = problem.weights("nn", dtype)
+    W1[:, 3] = 0
+    X, without = problem.X, np.delete(np.arange(10), 3)
+    expected = fastml.predict_proba(X, W1[:, without], W2[without], scale=problem.settings["scale"])
+    W2[3] = np.nan
+    got = fastml.predict_proba(X, W1, W2, scale=problem.settings["scale"])
+    np.testing.assert_allclose(got, expected, rtol=1e-4 if dtype == "float32" else 1e-12)

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from fastml import slices
-from fastml.kernels.panels import Arrays
+from fastml.kernels.batches import SHORT_BATCH
+from fastml.kernels.network import Network
+from fastml.kernels.panels import MOST_VECTORS, Arrays, lanes
 from fastml.kernels.softmax_regression import SoftmaxRegression
 from fastml.slices import Rows
 from fastml.transforms import transform_of
@@ -98,3 +100,11 @@ def test_converted_rows_fit_a_few_megabytes(machine):
     rows = Rows(X, None, kernels, identity_of(X))
     most = max(stop - start for start, stop, _ in slices.slices(rows, BATCH, THREADS, 1))
     assert most * 16 * 4 <= slices.CONVERTED_BYTES < (most + BATCH) * 16 * 4
+
+
+@pytest.mark.parametrize(("batch", "workers"), [(SHORT_BATCH - 1, 2), (SHORT_BATCH, THREADS)])
+def test_in_short_batches_no_panel_has_several_owners(batch, workers):
+    two_panels = np.zeros((16, MOST_VECTORS * lanes(np.float32) + 1), np.float32)
+    kernels = Network((Arrays(two_panels, None), Arrays(np.zeros((two_panels.shape[1], 2), np.float32), None)), THREADS)
+    assert kernels.workers_for(batch) == workers
+    assert few_classes().workers_for(batch) == THREADS

@@ -19,8 +19,9 @@ def calls(directory):
     """Yield functions that need kernels, by name."""
     problem = make_problem(20, 8, 6, 3, batch=5)
     few, many, W1, W2 = np.zeros((8, 3)), np.zeros((8, 60)), np.ones((8, 6)), np.ones((6, 3))
+    wide = np.ones((6, 60))
     X, y = problem.X, problem.y
-    weights = {"few classes": (few,), "many classes": (many,), "network": (W1, W2)}
+    weights = {"few classes": (few,), "many classes": (many,), "network": (W1, W2), "wide": (W1, wide)}
     for name, arrays in weights.items():
         epoch = fastml.nn_epoch if len(arrays) == 2 else fastml.softmax_regression_epoch
         yield f"epoch, {name}", lambda epoch=epoch, arrays=arrays: epoch(X, y, *arrays)

@@ -3,6 +3,7 @@
 `learn_batches` and `judge_blocks` call the `step` or the `judge` of a model. The model is known when they are compiled.
 """
 
+import sys
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
@@ -16,6 +17,9 @@ from fastml.kernels.panels import Copies, Layer, share_bias, write_back
 from fastml.kernels.simd.subnormals import flush_subnormals, restore_subnormals
 from fastml.kernels.team import Worker, assemble, run_team, take
 from fastml.kernels.update import Rule, Update
+
+# In batches of fewer rows no panel has several owners: its weights would travel between their caches for little work.
+SHORT_BATCH = 32
 
 
 class Descent(NamedTuple):
@@ -93,6 +97,8 @@ class PackedModel:
 
     kernels: ClassVar[tuple[Callable, Callable]]  # for one worker: to learn from a slice, and to judge a slice
     column_multiple = 1
+    workers: int  # the largest number of workers
+    panels = sys.maxsize  # how many panels the workers own, if they own panels
     dtype: np.dtype
     weights: Any
     memory: Any
@@ -102,6 +108,10 @@ class PackedModel:
     def as_read(self, X: NDArray) -> NDArray:
         """Return X as the kernels read it: its bytes."""
         return X.view(np.uint8)
+
+    def workers_for(self, batch: int) -> int:
+        """Return how many workers should learn from batches of a number of rows."""
+        return min(self.workers, self.panels) if batch < SHORT_BATCH else self.workers
 
     def learn(self, examples: Examples, descent: Descent, verdicts: Verdicts, workers: int) -> None:
         """Train on the examples in mini-batches; write verdicts from before each step, unless they are empty."""

@@ -21,10 +21,10 @@ from fastml.kernels.team import Tiles
 
 
 class Head(NamedTuple):
-    """Memory for the logits of a block of all workers, or of blocks that are judged: then each worker has its own."""
+    """Memory for the logits, which all workers share for one block; to judge, each worker has its own."""
 
     rows: NDArray  # (panels, rows, width): logits in the order of the groups, then dlogits; to judge (workers, ...)
-    bands: NDArray  # (1, bands, classes, BAND): logits, then dlogits; to judge (workers, ...)
+    bands: NDArray  # (1, bands, classes, BAND): logits, then dlogits; to judge (workers, ...), then the softmax
     start: NDArray  # (1, classes): zeros, for the logits contain the bias
     factor: np.floating  # 1: the logits have no factor
 
@@ -44,7 +44,7 @@ def head_for(last: Layer, rows: int, workers: int, learn: bool) -> Head:
 
 @helper
 def logits_of(head, owner):
-    """Return the logits of a block, whose only part becomes the dlogits in place."""
+    """Return the logits of a block, a part alone, which `loss` changes in place."""
     bands = head.bands[owner]
     return Logits(False, head.start, bands.reshape(bands.shape[0], 1, bands.shape[1], BAND), head.factor, bands)
 
@@ -62,7 +62,7 @@ def make_logits(last, block, lists, head, ahead, worker):
 
 @inlined
 def make_dlogits(last, targets, num_classes, order, head, verdicts, worker):
-    """Make the dlogits of a block from its logits, and write each row of them where `order` says."""
+    """Meet, make the dlogits of a block, write each row of them where `order` says, and meet again."""
     team.meet(worker)
     loss.make_dlogits(logits_of(head, 0), targets, num_classes, verdicts, worker)
     write_rows(last, head, targets.labels.size, order, worker)

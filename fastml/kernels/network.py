@@ -148,6 +148,7 @@ class Network(PackedModel):
         self.copies = panels.panel_copies(packed[0], first, ROWS) + panels.panel_copies(packed[1], last)
         self.copies += panels.bias_copies(self.bias, layers[1])
         self.input_dim, self.workers, self.dtype = len(first.weights), workers, packed[0].weights.dtype
+        self.panels = len(packed[0].weights)
 
     def reserve(self, batch: int, update: Update | None) -> None:
         """Reserve memory for batches of up to batch rows: to learn by updates like `update`, or to judge with None."""

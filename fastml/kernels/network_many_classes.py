@@ -1,8 +1,9 @@
 """The two-layer ReLU network with many classes: one mini-batch as one worker of a team, and verdicts on a block.
 
-Both layers are in panels of outputs and skip zeros: the last layer those of the hidden units, of which ReLU makes
-about half. Each worker owns panels of hidden units and panels of classes. All workers read all hidden units of a block
-and all its dlogits, so they meet when each is written, and before and after weights change that others read.
+Both layers are in panels of outputs and skip zeros: the first layer those of X, the last layer the hidden units that
+ReLU set to 0, about half. Each worker owns panels of hidden units and panels of classes. All workers read all hidden
+units of a block and all its dlogits. So the workers meet when each of these is written, before W2 changes, and at the
+end of a block, because the next block overwrites the hidden units.
 """
 
 from typing import NamedTuple
@@ -20,24 +21,16 @@ from fastml.kernels.panels import PAIR, ROWS, Arrays, Layer
 from fastml.kernels.pattern import Lists
 from fastml.kernels.simd.masks import MASK_BITS
 from fastml.kernels.simd.registers import REGISTERS
-from fastml.kernels.simd.tiles import (
-    add_dot,
-    add_stored,
-    lanes_of,
-    mask_tile,
-    store_tile,
-    sum_tile,
-    zero_tile,
-)
+from fastml.kernels.simd.tiles import add_dot, add_stored, lanes_of, mask_tile, store_tile, sum_tile, zero_tile
 from fastml.kernels.team import Team, Tiles, Worker
 from fastml.kernels.update import Update
 
-# The panels of classes are cut into up to so many parts of at least two panels. The gradients of hidden units are added
-# up over the parts, which are the same for any number of workers.
+# The panels of classes are cut into at most so many parts, each of at least two panels. The gradients of hidden units
+# are added up over the parts, which are the same for any number of workers.
 MOST_PARTS = 2
 # A tile of dot products has ROWS hidden units and so many rows.
 ROWS_OF_DOTS = ROWS if REGISTERS == 32 else PAIR
-# Steps of tiles that prefetch nothing.
+# So many steps of tiles that only the first step tries to prefetch a row.
 NO_STEPS = 1 << 40
 
 
@@ -50,14 +43,14 @@ class Layers(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """Memory for a block of all workers, or for blocks that are judged: then each worker has its own memory."""
+    """Memory that all workers share for one block; to judge, each worker has its own."""
 
     X: NDArray  # (workers, rows, features): the packed rows of a block
     lists: Lists  # of the rows of X
     hidden_lists: Lists  # of the rows of hidden units
     hidden: NDArray  # (1, rows, hidden units or more), in the order of the groups of X; to judge (workers, ...)
     hidden_rows: NDArray  # the same memory, read-only as X is
-    dots: NDArray  # (parts, rows, hidden units or more): dlogits W2^T, of some panels of classes each, in that order
+    parts: NDArray  # (parts, rows, hidden units or more): dlogits W2^T of some panels of classes each, in that order
     dhidden: NDArray  # (workers, rows, width)
     head: Head
     none: NDArray  # (1, 0): the hidden units have no offset
@@ -91,7 +84,7 @@ def step(batch, layers, memory, verdicts, worker):
         many_classes.make_logits(last, units, hidden_lists, head, nothing, worker)
         targets, some = loss.targets_of(batch.examples, start, stop, lists.order), loss.verdicts_from(verdicts, start)
         many_classes.make_dlogits(last, targets, layers.num_classes, memory.identity, head, some, worker)
-        multiply_back(last, head, row_groups * ROWS, memory.dots, worker)
+        multiply_back(last, head, row_groups * ROWS, memory.parts, worker)
         team.meet(worker)
         now = update.of_block(batch.update, start == batch.start, stop == batch.stop)
         pattern.list_rows(stop - start, last_groups, hidden_lists, start == batch.start)
@@ -100,7 +93,7 @@ def step(batch, layers, memory, verdicts, worker):
         ahead = input.ahead_of(batch.examples, stop + size // 2, stop + size, steps, memory.position[me])
         for p in range(begin, end):
             tiles = team.own_tiles(worker, p, count, lists.row_work, groups)
-            backward(first, Tiles(p, 0, row_groups), memory, lists.order, memory.dhidden[me])
+            write_dhidden(first, p, row_groups, memory, lists.order, memory.dhidden[me])
             layer.gradient(first, tiles, block, lists, memory.dhidden[me], now, ahead)
         team.meet(worker)
 
@@ -116,35 +109,35 @@ def read_hidden(hidden, groups, labels, memory, lists):
 
 
 @helper
-def multiply_back(last, head, rows, dots, worker):
-    """Write a worker's share of dlogits W2^T to dots: each part of the panels of classes is summed for itself.
+def multiply_back(last, head, count, parts, worker):
+    """Write a worker's share of dlogits W2^T, of count rows, to parts: one for each part of the panels of classes.
 
-    With two workers, each reads only the panels that it owns.
+    If there are two parts, each of two workers reads only the panels that it owns.
     """
-    parts, units = dots.shape[0], panels.feature_groups(last)
-    first, end = team.share(parts * units, worker.number, worker.count)
-    for item in range(first, end):
-        part, j = item // units, item % units * ROWS
-        begin, stop = team.share(last.weights.shape[0], part, parts)
-        for i in range(0, rows, ROWS_OF_DOTS):
-            tile = zero_tile(ROWS, ROWS_OF_DOTS, dots)
-            for p in range(begin, stop):
+    groups = panels.feature_groups(last)
+    begin, end = team.share(parts.shape[0] * groups, worker.number, worker.count)
+    for item in range(begin, end):
+        part, j = item // groups, item % groups * ROWS
+        first_panel, last_panel = team.share(last.weights.shape[0], part, parts.shape[0])
+        for i in range(0, count, ROWS_OF_DOTS):
+            tile = zero_tile(ROWS, ROWS_OF_DOTS, parts)
+            for p in range(first_panel, last_panel):
                 W2, dlogits = last.weights[p], head.rows[p]
-                for k in range(0, panels.columns_of(last, p), lanes_of(dots)):
+                for k in range(0, panels.columns_of(last, p), lanes_of(parts)):
                     tile = add_dot(tile, W2, j, dlogits, i, k)
-            sum_tile(tile, dots[part], i, j)
+            sum_tile(tile, parts[part], i, j)
 
 
 @helper
-def backward(first, tiles, memory, order, dhidden):
-    """Write dhidden[order] = (the sum of dots) * (hidden > 0) for some groups of rows of a panel of hidden units."""
-    column, hidden = panels.first_column(first, tiles.panel), memory.hidden[0]
-    for g in range(tiles.first, tiles.last):
+def write_dhidden(first, p, groups, memory, order, dhidden):
+    """Write dhidden[order] = (the sum of the parts) * (hidden > 0) for groups of rows and a panel of hidden units."""
+    column, hidden = panels.first_column(first, p), memory.hidden[0]
+    for g in range(groups):
         group = to_fixed_tuple(order[g * ROWS :], ROWS)
-        for j in range(0, panels.columns_of(first, tiles.panel), lanes_of(dhidden)):
+        for j in range(0, panels.columns_of(first, p), lanes_of(dhidden)):
             tile = zero_tile(ROWS, 1, dhidden)
-            for part in range(memory.dots.shape[0]):
-                tile = add_stored(tile, memory.dots[part], g * ROWS, column + j)
+            for part in range(memory.parts.shape[0]):
+                tile = add_stored(tile, memory.parts[part], g * ROWS, column + j)
             store_tile(mask_tile(tile, hidden, g * ROWS, column + j), dhidden, group, j)
 
 
@@ -190,6 +183,7 @@ class NetworkManyClasses(PackedModel):
         self.copies = panels.panel_copies(first, layers[0], ROWS) + panels.panel_copies(last, layers[1], ROWS)
         self.input_dim, self.hidden_dim = layers[0].weights.shape
         self.workers, self.dtype = workers, first.weights.dtype
+        self.panels = max(len(first.weights), len(last.weights))
 
     def reserve(self, batch: int, update: Update | None) -> None:
         """Reserve memory for batches of up to batch rows: to learn by updates like `update`, or to judge with None."""
@@ -198,7 +192,7 @@ class NetworkManyClasses(PackedModel):
         size = input.block_rows(batch, self.input_dim, self.dtype)
         # The last panel may end in the middle of a vector, which is then read whole.
         stride = pattern.row_stride(self.hidden_dim + MASK_BITS, self.dtype)
-        parts = min(max(last.weights.shape[0] // 2, 1), MOST_PARTS)
+        parts = min(max(len(last.weights) // 2, 1), MOST_PARTS)
         hidden = panels.aligned_zeros((1 if learn else workers, size, stride), self.dtype)
         hidden_rows = hidden.view()
         hidden_rows.flags.writeable = False
@@ -208,7 +202,7 @@ class NetworkManyClasses(PackedModel):
             hidden_lists=pattern.lists_for(workers, 1, size, self.hidden_dim),
             hidden=hidden,
             hidden_rows=hidden_rows,
-            dots=panels.aligned_zeros((parts, size if learn else 0, stride), self.dtype),
+            parts=panels.aligned_zeros((parts, size if learn else 0, stride), self.dtype),
             dhidden=panels.aligned_zeros((workers, size if learn else 0, width), self.dtype),
             head=many_classes.head_for(last, size, workers, learn),
             none=np.zeros((1, 0), self.dtype),
@@ -217,9 +211,11 @@ class NetworkManyClasses(PackedModel):
             block_rows=size,
             team=team.team_of(workers),
         )
-        both = zip((first, last), (memory.lists, memory.hidden_lists), strict=True)
-        own = [(layer_, pattern.own_lists.py_func(lists, Worker(memory.team, 0, workers), 0)) for layer_, lists in both]
-        first, last = (layer.for_sparse_rows(one, lists, memory.X, hidden[0], update) for one, lists in own)
-        with_gradient = learn and batch > size
-        first, last = (panels.with_gradient(one, with_gradient) for one in (first, last))
+
+        def with_products(one: Layer, lists: Lists) -> Layer:
+            lists = pattern.own_lists.py_func(lists, Worker(memory.team, 0, workers), 0)
+            one = layer.for_sparse_rows(one, lists, memory.X, hidden[0], update)
+            return panels.with_gradient(one, learn and batch > size)
+
+        first, last = with_products(first, memory.lists), with_products(last, memory.hidden_lists)
         self.weights = self.weights._replace(first=first, last=last)

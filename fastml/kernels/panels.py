@@ -189,15 +189,15 @@ def columns_of(layer, p):
 
 
 @helper
-def first_column(layer, p):
-    """Return the column of the matrix at which panel p begins; behind the last panel, the padded number of columns."""
-    return layer.offsets[p] * lanes_of(layer.weights) // UNITS
-
-
-@helper
 def unit_of(layer):
     """Return how many columns a unit has."""
     return lanes_of(layer.weights) // UNITS
+
+
+@helper
+def first_column(layer, p):
+    """Return the column of the matrix at which panel p begins; behind the last panel, the padded number of columns."""
+    return layer.offsets[p] * unit_of(layer)
 
 
 @helper

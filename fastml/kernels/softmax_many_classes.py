@@ -23,7 +23,7 @@ class Weights(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """Memory for a block of all workers, or for blocks that are judged: then each worker has its own memory."""
+    """Memory that all workers share for one block; to judge, each worker has its own."""
 
     X: NDArray  # (workers, rows, features): the packed rows of a block
     lists: Lists
@@ -91,6 +91,7 @@ class SoftmaxManyClasses(PackedModel):
         theta = panels.pack(arrays, ROWS, ROWS)
         self.weights, self.copies = Weights(theta, arrays.weights.shape[1]), panels.panel_copies(theta, arrays, ROWS)
         self.input_dim, self.workers, self.dtype = len(arrays.weights), workers, theta.weights.dtype
+        self.panels = len(theta.weights)
 
     def reserve(self, batch: int, update: Update | None) -> None:
         """Reserve memory for batches of up to batch rows: to learn by updates like `update`, or to judge with None."""
