@@ -103,7 +103,7 @@ def test_converted_rows_fit_a_few_megabytes(machine):
 
 
 @pytest.mark.parametrize(("batch", "workers"), [(SHORT_BATCH - 1, 2), (SHORT_BATCH, THREADS)])
-def test_in_short_batches_no_panel_has_several_owners(batch, workers):
+def test_short_batches_have_no_more_workers_than_panels(batch, workers):
     two_panels = np.zeros((16, MOST_VECTORS * lanes(np.float32) + 1), np.float32)
     kernels = Network((Arrays(two_panels, None), Arrays(np.zeros((two_panels.shape[1], 2), np.float32), None)), THREADS)
     assert kernels.workers_for(batch) == workers

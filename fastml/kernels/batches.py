@@ -18,7 +18,8 @@ from fastml.kernels.simd.subnormals import flush_subnormals, restore_subnormals
 from fastml.kernels.team import Worker, assemble, run_team, take
 from fastml.kernels.update import Rule, Update
 
-# In batches of fewer rows no panel has several owners: its weights would travel between their caches for little work.
+# In batches of fewer rows there are no more workers than panels: the weights of a panel that several workers own would
+# travel between their caches for little work.
 SHORT_BATCH = 32
 
 
