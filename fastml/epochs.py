@@ -163,7 +163,7 @@ def nn_epoch(
     -----
     As for `softmax_regression_epoch`, with one exception for NaN and infinity: these kernels process several rows
     together, and skip a feature that is exactly 0 in all of them. A skipped feature contributes 0, even if its weight
-    is not finite. With 48 classes or more, they skip hidden units in the same way.
+    is not finite. With 48 classes or more, the logits skip hidden units in the same way.
 
     References
     ----------

@@ -71,7 +71,7 @@ def make_dlogits(last, targets, num_classes, order, head, verdicts, worker):
 
 @inlined
 def write_logits(last, block, lists, head, ahead, me):
-    """Write all logits of a block to the bands of one worker, who judges the block alone."""
+    """Write all logits of a block to the bands of the one worker that judges the block."""
     for p in range(last.weights.shape[0]):
         tiles = Tiles(p, 0, pattern.groups_of(block.labels.size))
         layer.forward(last, tiles, block, lists, False, head.rows[me], 0, ahead)
